@@ -1,0 +1,2 @@
+//! Sockets without an async runtime.
+pub mod addr;
