@@ -1,1 +1,44 @@
-//! placeholder
+//! Where sockets are and who is at the other end: families, kinds, addresses, endpoints.
+//!
+//! Plain values, made of the standard library alone; nothing here opens a socket or asks a name
+//! server. From the most typed to the most readable:
+//!
+//! ```text
+//!  Ipv4  Ipv6  Ip  Unix  Any      families, as types: what a socket is
+//!    |     |    |    |    |
+//!  SocketAddrV4 .. UnixAddr AnyAddr   addresses: what the kernel is told
+//!                  |
+//!                Peer                 an address and how it is spoken to
+//!                  |
+//!              Endpoint               the same as text, with names not yet looked up
+//! ```
+//!
+//! The grammar of endpoints is at [`Endpoint`].
+
+mod address;
+mod any;
+mod endpoint;
+mod family;
+mod host;
+mod parse;
+mod peer;
+mod transport;
+mod unix;
+
+pub use address::{Address, IntoAddress};
+pub use any::AnyAddr;
+pub use endpoint::Endpoint;
+pub use family::{
+    Any, Connected, ConnectedDatagram, Datagram, EraseTo, Family, Ip, IpFamily, Ipv4, Ipv6, Kind,
+    SeqPacket, Stream, Supports, Unix,
+};
+pub use host::{Host, HostPort, IpVersion, Port, Zone};
+pub use parse::{ParseEndpointError, Part};
+pub use peer::Peer;
+pub use transport::{SocketType, Transport};
+pub use unix::UnixAddr;
+
+/// Keeps the traits of this module ours: a family that the kernel does not know cannot be added.
+mod sealed {
+    pub trait Sealed {}
+}

@@ -1,0 +1,105 @@
+//! An address of any family, for programs that learn theirs at run time.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+use super::UnixAddr;
+
+/// An IP or a Unix address.
+///
+/// 32 bytes, like [`SocketAddr`]. Not `#[non_exhaustive]`: the families of the crate are sealed,
+/// and matching both arms is how the two worlds are told apart.
+///
+/// Prints as an IP address and port, or as [`UnixAddr`] prints.
+///
+/// ```
+/// use sockeye::addr::{AnyAddr, UnixAddr};
+/// use std::net::SocketAddr;
+/// let ip = AnyAddr::from("[::1]:80".parse::<SocketAddr>()?);
+/// assert!(ip.as_ip().is_some() && ip.as_unix().is_none());
+/// let unix = AnyAddr::from(UnixAddr::from_path("/run/app")?);
+/// assert_eq!(unix.to_string(), "/run/app");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum AnyAddr {
+    /// An IPv4 or IPv6 address with its port.
+    Ip(SocketAddr),
+    /// A Unix address.
+    Unix(UnixAddr),
+}
+
+impl AnyAddr {
+    /// The IP address with its port, if it is one.
+    pub fn as_ip(&self) -> Option<&SocketAddr> {
+        match self {
+            AnyAddr::Ip(ip) => Some(ip),
+            AnyAddr::Unix(_) => None,
+        }
+    }
+
+    /// The Unix address, if it is one.
+    pub fn as_unix(&self) -> Option<&UnixAddr> {
+        match self {
+            AnyAddr::Ip(_) => None,
+            AnyAddr::Unix(unix) => Some(unix),
+        }
+    }
+
+    /// The IP address without its port, if it is one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.as_ip().map(SocketAddr::ip)
+    }
+}
+
+impl fmt::Debug for AnyAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AnyAddr::Ip(ip) => fmt::Debug::fmt(ip, f),
+            AnyAddr::Unix(unix) => fmt::Debug::fmt(unix, f),
+        }
+    }
+}
+
+impl fmt::Display for AnyAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AnyAddr::Ip(ip) => fmt::Display::fmt(ip, f),
+            AnyAddr::Unix(unix) => fmt::Display::fmt(unix, f),
+        }
+    }
+}
+
+impl From<SocketAddr> for AnyAddr {
+    fn from(addr: SocketAddr) -> Self {
+        AnyAddr::Ip(addr)
+    }
+}
+
+impl From<SocketAddrV4> for AnyAddr {
+    fn from(addr: SocketAddrV4) -> Self {
+        AnyAddr::Ip(addr.into())
+    }
+}
+
+impl From<SocketAddrV6> for AnyAddr {
+    fn from(addr: SocketAddrV6) -> Self {
+        AnyAddr::Ip(addr.into())
+    }
+}
+
+impl From<UnixAddr> for AnyAddr {
+    fn from(addr: UnixAddr) -> Self {
+        AnyAddr::Unix(addr)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_no_larger_than_an_ip_address() {
+        assert_eq!(size_of::<AnyAddr>(), size_of::<SocketAddr>());
+    }
+}
