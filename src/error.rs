@@ -17,9 +17,9 @@ use crate::addr::{Endpoint, ParseEndpointError, Port};
 ///
 /// ```
 /// use sockeye::{ErrorKind, lookup};
-/// let error = lookup::resolve(&"no-such-host.invalid:80".parse()?, false).unwrap_err();
-/// assert_eq!(error.operation(), "look up");
-/// assert_eq!(error.endpoint(), "tcp://no-such-host.invalid:80");
+/// let error = lookup::resolve(&"[fe80::1%nosuch0]:80".parse()?, false).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::NotFound);
+/// assert_eq!(error.endpoint(), "tcp://[fe80::1%nosuch0]:80");
 /// # Ok::<(), sockeye::addr::ParseEndpointError>(())
 /// ```
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +87,7 @@ impl Error {
         endpoint: impl Display,
         source: io::Error,
     ) -> Self {
-        let endpoint = endpoint.to_string();
+        let endpoint = one_line(&endpoint.to_string());
         // Parsed back rather than passed in: an error may also be about a text or an address, and
         // failing is not what has to be fast.
         let hint = hint(kind, operation, endpoint.parse().ok().as_ref());
@@ -170,6 +170,25 @@ impl ErrorKind {
         }
     }
 }
+
+/// `text` without control characters and without end, for a log: it may be what somebody typed.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for (index, c) in text.chars().enumerate() {
+        if index == ENDPOINT_CHARS_MAX {
+            line.push('…');
+            break;
+        }
+        match c.is_control() {
+            true => line.extend(c.escape_default()),
+            false => line.push(c),
+        }
+    }
+    line
+}
+
+/// Room for the longest endpoint that parses: a scheme and 108 bytes, each percent-encoded.
+const ENDPOINT_CHARS_MAX: usize = 400;
 
 /// What to do about it; `at` is the endpoint, if the error is about one.
 fn hint(kind: ErrorKind, operation: &str, at: Option<&Endpoint>) -> Option<&'static str> {
@@ -313,6 +332,15 @@ mod tests {
         assert_eq!(io.kind(), io::ErrorKind::ConnectionRefused);
         assert_eq!(io.to_string(), text);
         assert!(io.get_ref().is_some_and(|inner| inner.is::<Error>()));
+    }
+
+    #[test]
+    fn text_that_somebody_typed_stays_one_line() {
+        let error = os("connect to", &format!("a\r\n{}", "x".repeat(1000)), 5).to_string();
+        assert!(
+            error.starts_with("connect to a\\r\\nxxx") && error.len() < 500,
+            "{error}"
+        );
     }
 
     #[test]
