@@ -19,6 +19,7 @@ mod address;
 mod any;
 mod endpoint;
 mod family;
+mod grammar;
 mod host;
 mod parse;
 mod peer;

@@ -19,10 +19,10 @@ pub const ADDRESSES_MAX: usize = 64;
 /// The socket addresses of a host and port, at least one, in the resolver's order of preference and
 /// without repetition; at most [`ADDRESSES_MAX`].
 ///
-/// Asks `getaddrinfo(3)` for names and named services; `datagram` tells the services of UDP from those
-/// of TCP. Scope ids of IPv6 addresses are kept. `*` is for listening and gives one wildcard: `[::]`,
-/// or `0.0.0.0` for IPv4 only; [`HostPort::is_dual_stack`] says whether its socket is to hear IPv4
-/// too. **Blocks**, unless [`HostPort::to_socket_addr`] has the answer.
+/// Asks `getaddrinfo(3)` for names and named services; `datagram` tells the services of UDP from
+/// those of TCP. Scope ids of IPv6 addresses are kept. `*` is for listening and gives one wildcard:
+/// `[::]`, or `0.0.0.0` for IPv4 only; [`HostPort::is_dual_stack`] says whether its socket is to
+/// hear IPv4 too. **Blocks**, unless [`HostPort::to_socket_addr`] has the answer.
 ///
 /// ```
 /// let at = "127.0.0.1:7000".parse()?;
@@ -32,8 +32,8 @@ pub const ADDRESSES_MAX: usize = 64;
 ///
 /// # Errors
 ///
-/// [`ErrorKind::NotFound`] if there is no such host, service or interface, or the host has no address
-/// of the wanted version; [`ErrorKind::LookupFailed`] if the name server did not answer.
+/// [`ErrorKind::NotFound`] if there is no such host, service or interface, or the host has no
+/// address of the wanted version; [`ErrorKind::LookupFailed`] if the name server did not answer.
 pub fn resolve(at: &HostPort, datagram: bool) -> Result<Vec<SocketAddr>, Error> {
     resolve_parts(at, datagram).map_err(|Failure { kind, source }| {
         let endpoint = if datagram {

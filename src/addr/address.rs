@@ -140,7 +140,7 @@ impl Address for AnyAddr {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an address",
-    label = "expected an address, such as `SocketAddr`, `\"127.0.0.1:7000\"` or `Path::new(\"/run/x\")`",
+    label = "expected a `SocketAddr`, `\"127.0.0.1:7000\"`, `Path::new(\"/run/x\")` or the like",
     note = "names with their ports are looked up first: see `lookup` and `Endpoint`"
 )]
 pub trait IntoAddress: Sealed {

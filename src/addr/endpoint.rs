@@ -19,10 +19,10 @@ use super::{AnyAddr, HostPort, IpVersion, ParseEndpointError, Part, Transport, U
 /// it an abstract name. Nothing is looked up here. Addresses are exact: `127.1` and `010.8.8.8` are
 /// errors, not other ways of writing some address.
 ///
-/// What prints parses back to the same endpoint, with two exceptions: an unnamed Unix address, which
-/// prints as `unix://(unnamed)`, and a path longer than [`UnixAddr::BYTES_MAX`] that the kernel
-/// reported. The scope id of a [`SocketAddrV6`](std::net::SocketAddrV6) is kept as the zone; its flow
-/// label is dropped when an endpoint is made from it.
+/// What prints parses back to the same endpoint, with two exceptions: an unnamed Unix address,
+/// which prints as `unix://(unnamed)`, and a path longer than [`UnixAddr::BYTES_MAX`] that the
+/// kernel reported. The scope id of a [`SocketAddrV6`](std::net::SocketAddrV6) is kept as the zone;
+/// its flow label is dropped when an endpoint is made from it.
 ///
 /// ```
 /// use sockeye::{Endpoint, Transport};
@@ -142,8 +142,8 @@ impl Endpoint {
     /// Where a client on this machine reaches a server that listens here.
     ///
     /// `0.0.0.0` becomes `127.0.0.1`, `[::]` becomes `[::1]`, and `*` the loopback address of its
-    /// version, IPv4 for both. All else stays as it is; so does port 0, which nobody listens on: ask
-    /// the listener for its address first.
+    /// version, IPv4 for both. All else stays as it is; so does port 0, which nobody listens on:
+    /// ask the listener for its address first.
     ///
     /// ```
     /// let endpoint: sockeye::Endpoint = "tcp://*:7000".parse()?;

@@ -73,7 +73,8 @@ impl Family for Any {
 #[diagnostic::on_unimplemented(
     message = "a socket of family `{Self}` need not be an IP socket",
     label = "this exists on `Ipv4`, `Ipv6` and `Ip` only",
-    note = "Unix sockets have no IP, TCP or UDP options, and a socket of family `Any` may be a Unix socket"
+    note = "Unix sockets have no IP, TCP or UDP options",
+    note = "a socket of family `Any` may be a Unix socket"
 )]
 pub trait IpFamily: Family {}
 impl IpFamily for Ipv4 {}
@@ -138,10 +139,17 @@ impl Connected for SeqPacket {}
 ///
 /// Every family has streams and datagrams; [`SeqPacket`] exists on [`Unix`] (and on [`Any`], which
 /// may be Unix: there the kernel has the last word).
+///
+/// ```compile_fail,E0277
+/// use sockeye::addr::{Ipv4, SeqPacket, Supports};
+/// fn socket<F: Supports<SeqPacket>>() {}
+/// socket::<Ipv4>();
+/// ```
 #[diagnostic::on_unimplemented(
     message = "there are no `{K}` sockets of family `{Self}`",
     label = "the kernel has no such socket",
-    note = "`SeqPacket` exists on Unix sockets only: use family `Unix`, or `Any` where it is known at run time"
+    note = "`SeqPacket` exists on Unix sockets only: use family `Unix`",
+    note = "where the family is known only at run time, use `Any`"
 )]
 pub trait Supports<K: Kind>: Family {}
 impl<F: Family> Supports<Stream> for F {}
@@ -159,7 +167,7 @@ impl Supports<SeqPacket> for Any {}
 /// widens::<Unix, Any>();
 /// ```
 ///
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// use sockeye::addr::{EraseTo, Ip, Unix};
 /// fn widens<F: EraseTo<G>, G: sockeye::addr::Family>() {}
 /// widens::<Unix, Ip>();
