@@ -96,10 +96,12 @@ impl From<LookupError> for Failure {
             LookupErrorKind::Memory => Some(ErrorKind::LimitReached),
             _ => None,
         };
-        Failure {
-            kind,
-            source: error.into(),
+        let mut source = io::Error::from(error);
+        if kind == Some(ErrorKind::NotFound) {
+            // libc's words under the kind that they stand for, instead of `Other`.
+            source = io::Error::new(io::ErrorKind::NotFound, source);
         }
+        Failure { kind, source }
     }
 }
 
