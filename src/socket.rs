@@ -1,0 +1,299 @@
+//! Sockets whose family and kind are in their type.
+//!
+//! A socket has two properties that never change, and both are type parameters: its address family
+//! `F` (`Ipv4`, `Ipv6`, `Unix`, or `Ip` and `Any` where only the program's input decides) and its kind
+//! `K` (`Stream`, `Datagram`, `SeqPacket`, `ConnectedDatagram`). What the kernel would refuse has no
+//! type, and what a kind cannot do has no method:
+//!
+//! ```text
+//!                    connect             bind, accept       bind             bind, connect
+//!                       │                     │               │                    │
+//!             Socket<F, Stream>       Listener<F, K>   Socket<F, Datagram>   Socket<F, ConnectedDatagram>
+//!   Read, Write, peek, shutdown,      accept,          send_to, recv_from    send, recv
+//!   split, nodelay (IP only)          incoming
+//!             Socket<Unix, SeqPacket>
+//!   send, recv, shutdown, split
+//! ```
+//!
+//! The family comes from the address: `TcpListener::bind(SocketAddrV6::..)` is typed, the text
+//! `"127.0.0.1:7000"` gives `Ip`. A typed socket becomes an erased one by `into()`.
+//!
+//! Every call blocks unless [`set_nonblocking`](Socket::set_nonblocking) was called; then it answers
+//! `WouldBlock`. A call that a signal interrupts is repeated, so `Interrupted` is never returned; a
+//! timeout then starts anew. Nothing here raises `SIGPIPE`. Every descriptor is close-on-exec from
+//! the moment it exists, clones and accepted sockets included.
+//!
+//! ```
+//! use sockeye::socket::{TcpListener, TcpStream};
+//! use std::io::{Read, Write};
+//!
+//! let listener = TcpListener::bind("127.0.0.1:0")?;
+//! let mut client = TcpStream::connect(listener.local_addr()?)?;
+//! let (mut server, _peer) = listener.accept()?;
+//! client.write_all(b"hello")?;
+//! let mut hello = [0; 5];
+//! server.read_exact(&mut hello)?;
+//! assert_eq!(&hello, b"hello");
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! Seqpacket over IP is not a type:
+//!
+//! ```compile_fail,E0277
+//! use sockeye::addr::{Ipv4, SeqPacket};
+//! use sockeye::socket::Socket;
+//! fn takes(_: Socket<Ipv4, SeqPacket>) {}
+//! ```
+//!
+//! Reading files, names, servers: not here. Names are for `lookup`, many connections for `server`.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use socket2::Socket as RawSocket;
+
+use crate::addr::{Any, ConnectedDatagram, Datagram, Ip, Kind, SeqPacket, Stream, Supports, Unix};
+
+mod connect;
+mod convert;
+mod datagram;
+mod erase;
+mod listener;
+mod message;
+mod mismatch;
+mod open;
+mod pair;
+mod split;
+mod stream;
+
+pub use listener::{Incoming, Listener};
+pub use message::Received;
+pub use mismatch::Mismatch;
+pub use split::{ReadHalf, ReuniteError, WriteHalf};
+
+/// A TCP stream; the family is [`Ip`] where no typed address says otherwise.
+pub type TcpStream<F = Ip> = Socket<F, Stream>;
+/// A TCP listener.
+pub type TcpListener<F = Ip> = Listener<F, Stream>;
+/// A UDP socket that talks to anybody.
+pub type UdpSocket<F = Ip> = Socket<F, Datagram>;
+/// A UDP socket that talks to one peer.
+pub type ConnectedUdpSocket<F = Ip> = Socket<F, ConnectedDatagram>;
+/// A Unix stream.
+pub type UnixStream = Socket<Unix, Stream>;
+/// A listener for Unix streams.
+pub type UnixListener = Listener<Unix, Stream>;
+/// A Unix datagram socket that talks to anybody.
+pub type UnixDatagram = Socket<Unix, Datagram>;
+/// A Unix datagram socket that talks to one peer.
+pub type ConnectedUnixDatagram = Socket<Unix, ConnectedDatagram>;
+/// A Unix connection that keeps the edges of messages.
+pub type UnixSeqPacket = Socket<Unix, SeqPacket>;
+/// A listener for Unix connections that keep the edges of messages.
+pub type UnixSeqListener = Listener<Unix, SeqPacket>;
+/// A stream of a family known at run time: TCP or Unix.
+pub type AnyStream = Socket<Any, Stream>;
+/// A listener for streams of a family known at run time.
+pub type AnyListener = Listener<Any, Stream>;
+
+/// A socket of family `F` and kind `K`.
+///
+/// What it can do depends on the kind; see the [module](self). It is the size of a descriptor, and
+/// closes it when dropped.
+pub struct Socket<F: Supports<K>, K: Kind> {
+    raw: RawSocket,
+    shape: Shape<F, K>,
+}
+
+/// Family and kind as a zero-sized field: `Send` and `Sync` whatever they are.
+type Shape<F, K> = PhantomData<fn() -> (F, K)>;
+
+impl<F: Supports<K>, K: Kind> Socket<F, K> {
+    /// The caller knows that the descriptor is of this family and kind.
+    pub(crate) fn from_raw(raw: RawSocket) -> Self {
+        Self {
+            raw,
+            shape: PhantomData,
+        }
+    }
+
+    /// The address of this end: `getsockname(2)`. Does not block.
+    ///
+    /// A socket bound to port 0 has the port that the kernel chose. A Unix socket that was never
+    /// bound, such as that of most clients, is unnamed.
+    ///
+    /// # Errors
+    ///
+    /// As `getsockname(2)`.
+    ///
+    /// ```
+    /// let socket = sockeye::socket::UdpSocket::bind("127.0.0.1:0")?;
+    /// assert_ne!(socket.local_addr()?.port(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn local_addr(&self) -> io::Result<F::Address> {
+        open::address_of::<F>(&self.raw.local_addr()?)
+    }
+
+    /// Makes every call return `WouldBlock` instead of waiting, or wait again: `O_NONBLOCK`.
+    ///
+    /// Clones share the setting. Sockets are made blocking.
+    ///
+    /// # Errors
+    ///
+    /// As `fcntl(2)`.
+    ///
+    /// ```
+    /// let socket = sockeye::socket::UdpSocket::bind("127.0.0.1:0")?;
+    /// socket.set_nonblocking(true)?;
+    /// let error = socket.recv_from(&mut [0; 8]).unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.raw.set_nonblocking(nonblocking)
+    }
+
+    /// How long a read may wait, `None` for ever: `SO_RCVTIMEO`.
+    ///
+    /// # Errors
+    ///
+    /// As `getsockopt(2)`.
+    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
+        self.raw.read_timeout()
+    }
+
+    /// Lets no single read wait longer than this, or lets it wait for ever: `SO_RCVTIMEO`.
+    ///
+    /// A read that waited so long answers `WouldBlock`. The timeout is per call, so a peer that sends a
+    /// byte at a time never meets it; the kernel rounds it up to its clock tick. Default: `None`.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if the duration is zero, which to the kernel would mean "for ever".
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let socket = sockeye::socket::UdpSocket::bind("127.0.0.1:0")?;
+    /// socket.set_read_timeout(Some(Duration::from_millis(1)))?;
+    /// let error = socket.recv_from(&mut [0; 8]).unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    /// assert!(socket.set_read_timeout(Some(Duration::ZERO)).is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.raw.set_read_timeout(open::timeout(timeout)?)
+    }
+
+    /// How long a write may wait, `None` for ever: `SO_SNDTIMEO`.
+    ///
+    /// # Errors
+    ///
+    /// As `getsockopt(2)`.
+    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
+        self.raw.write_timeout()
+    }
+
+    /// Lets no single write wait longer than this, or lets it wait for ever: `SO_SNDTIMEO`.
+    ///
+    /// A write waits where the peer does not read. One that waited so long answers how much was
+    /// written, or `WouldBlock` if nothing was. Default: `None`.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if the duration is zero.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.raw.set_write_timeout(open::timeout(timeout)?)
+    }
+
+    /// Takes the error that waits on the socket, if there is one: `SO_ERROR`. Does not block.
+    ///
+    /// The kernel keeps what went wrong behind the program's back, such as a reset. Taking it
+    /// clears it.
+    ///
+    /// # Errors
+    ///
+    /// As `getsockopt(2)`; the error found is the value.
+    ///
+    /// ```
+    /// let (stream, _other) = sockeye::socket::UnixStream::pair()?;
+    /// assert!(stream.take_error()?.is_none());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.raw.take_error()
+    }
+
+    /// Another descriptor for the same socket: `fcntl(F_DUPFD_CLOEXEC)`.
+    ///
+    /// Both read the same bytes and share every setting; the socket is closed when the last goes.
+    ///
+    /// # Errors
+    ///
+    /// The process has too many open files (`EMFILE`).
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// let (mut one, mut other) = sockeye::socket::UnixStream::pair()?;
+    /// one.try_clone()?.write_all(b"x")?;
+    /// other.read_exact(&mut [0])?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self::from_raw(self.raw.try_clone()?))
+    }
+
+    fn peer(&self) -> io::Result<F::Address> {
+        open::address_of::<F>(&self.raw.peer_addr()?)
+    }
+}
+
+impl<F: Supports<K>, K: Kind> AsFd for Socket<F, K> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.raw.as_fd()
+    }
+}
+
+/// Names both ends, as far as there are any.
+impl<F: Supports<K>, K: Kind> fmt::Debug for Socket<F, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug(
+            &self.raw,
+            "Socket",
+            self.local_addr().ok(),
+            self.peer().ok(),
+            f,
+        )
+    }
+}
+
+fn debug<A: fmt::Debug>(
+    raw: &RawSocket,
+    name: &str,
+    local: Option<A>,
+    peer: Option<A>,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    use std::os::fd::AsRawFd;
+    let mut debug = f.debug_struct(name);
+    if let Some(local) = local {
+        debug.field("local", &local);
+    }
+    if let Some(peer) = peer {
+        debug.field("peer", &peer);
+    }
+    debug.field("fd", &raw.as_raw_fd()).finish()
+}
+
+/// Repeats a call for as long as signals interrupt it.
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Connecting, for the kinds that have a connection.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::{Socket, open};
+use crate::addr::{Address, Connected, IntoAddress, Supports};
+use crate::sys::address;
+
+impl<F: Supports<K>, K: Connected> Socket<F, K> {
+    /// Connects to `address`: `socket(2)`, `connect(2)`. Blocks until the peer has answered or the
+    /// kernel gives up, which over TCP takes some two minutes.
+    ///
+    /// `TCP_NODELAY` is on: what is written leaves at once, and whoever wants fuller packets writes
+    /// larger pieces.
+    ///
+    /// A TCP connect to this host, to a port of the ephemeral range on which nobody listens, can on
+    /// rare occasions meet itself: both ends are then this socket.
+    ///
+    /// # Errors
+    ///
+    /// The address is not one (`InvalidInput`); nobody listens (`ConnectionRefused`, and `NotFound`
+    /// for a Unix path); the host cannot be reached; too many open files (`EMFILE`).
+    ///
+    /// ```
+    /// use sockeye::addr::Ipv4;
+    /// use sockeye::socket::{TcpListener, TcpStream};
+    /// use std::net::Ipv4Addr;
+    ///
+    /// let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    /// let stream: TcpStream<Ipv4> = TcpStream::connect(listener.local_addr()?)?;
+    /// assert_eq!(stream.peer_addr()?, listener.local_addr()?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn connect<A: IntoAddress<Family = F>>(address: A) -> io::Result<Self> {
+        Self::connect_until(&address.into_address()?, None)
+    }
+
+    /// [`connect`](Self::connect) that gives up after `timeout`.
+    ///
+    /// The deadline is absolute: signals do not put it off. A Unix connect waits where the listener's
+    /// backlog is full.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect); `TimedOut`; `InvalidInput` if the timeout is zero.
+    ///
+    /// ```
+    /// use sockeye::socket::{TcpListener, TcpStream};
+    /// use std::time::Duration;
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// TcpStream::connect_timeout(listener.local_addr()?, Duration::from_secs(5))?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn connect_timeout<A: IntoAddress<Family = F>>(
+        address: A,
+        timeout: Duration,
+    ) -> io::Result<Self> {
+        open::timeout(Some(timeout))?;
+        // A deadline beyond the clock's end is none.
+        let deadline = Instant::now().checked_add(timeout);
+        Self::connect_until(&address.into_address()?, deadline)
+    }
+
+    /// [`connect`](Self::connect) with a deadline.
+    pub(crate) fn connect_until(
+        address: &F::Address,
+        deadline: Option<Instant>,
+    ) -> io::Result<Self> {
+        let address = address.to_any();
+        let raw = open::open(&address, K::TYPE)?;
+        open::connect(&raw, &address, deadline)?;
+        Ok(Self::from_raw(raw))
+    }
+
+    /// Begins to connect and does not wait; the socket is not blocking. Whether the connect is still
+    /// in progress: then wait until the socket is writable and call
+    /// [`finish_connect`](Self::finish_connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect). `WouldBlock` where a Unix listener's backlog is full: nothing is
+    /// in progress then, and there is nothing to poll; try again later.
+    #[allow(dead_code)] // for the event loops and for connecting to several addresses at once
+    pub(crate) fn start_connect(address: &F::Address) -> io::Result<(Self, bool)> {
+        let address = address.to_any();
+        let raw = open::open(&address, K::TYPE)?;
+        raw.set_nonblocking(true)?;
+        let in_progress = open::start_connect(&raw, &address::to_sock_addr(&address)?)?;
+        Ok((Self::from_raw(raw), in_progress))
+    }
+
+    /// What became of a connect in progress, once the socket is writable: `SO_ERROR`.
+    #[allow(dead_code)] // as above
+    pub(crate) fn finish_connect(&self) -> io::Result<()> {
+        open::finish_connect(&self.raw)
+    }
+
+    /// The address of the other end: `getpeername(2)`. Does not block.
+    ///
+    /// Unix clients are mostly unnamed. A server has the address from
+    /// [`accept`](super::Listener::accept) and should keep that one: see the errors.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if the peer has reset the connection.
+    pub fn peer_addr(&self) -> io::Result<F::Address> {
+        self.peer()
+    }
+}

@@ -1,0 +1,273 @@
+//! Listeners: sockets that accept connections.
+
+use std::fmt;
+use std::io;
+use std::iter::FusedIterator;
+use std::marker::PhantomData;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::open::{self, Stacks};
+use super::{RawSocket, Shape, Socket, debug, uninterrupted};
+use crate::addr::{Address, AnyAddr, Connected, IntoAddress, Ip, Kind, Stream, Supports};
+use crate::sys::transfer;
+
+/// A socket of family `F` that accepts connections of kind `K`.
+///
+/// It is the size of a descriptor, and closes it when dropped.
+///
+/// ```
+/// use sockeye::addr::Ipv6;
+/// use sockeye::socket::{TcpListener, TcpStream};
+/// use std::net::{Ipv6Addr, SocketAddrV6};
+///
+/// let listener = TcpListener::<Ipv6>::bind(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 0, 0, 0))?;
+/// let _client = TcpStream::connect(listener.local_addr()?)?;
+/// let (stream, peer): (TcpStream<Ipv6>, SocketAddrV6) = listener.accept()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Listener<F: Supports<K>, K: Kind = Stream> {
+    pub(super) raw: RawSocket,
+    shape: Shape<F, K>,
+}
+
+impl<F: Supports<K>, K: Connected> Listener<F, K> {
+    /// Listens at `address`: `socket(2)`, `bind(2)`, `listen(2)`. Does not block.
+    ///
+    /// Port 0 lets the kernel choose one: see [`local_addr`](Self::local_addr). A Unix path becomes a
+    /// file, which stays when the listener goes; remove it before the next bind. Set on IP listeners:
+    /// `SO_REUSEADDR`, so that a server can start again while connections of the last one are in
+    /// TIME_WAIT; `IPV6_V6ONLY`, whatever the system's default, so that IPv6 is IPv6
+    /// ([`bind_dual_stack`](Listener::bind_dual_stack) hears both). The backlog is the longest that
+    /// the system allows (Linux: `net.core.somaxconn`, usually 4,096).
+    ///
+    /// # Errors
+    ///
+    /// The address is not one (`InvalidInput`), is in use (`AddrInUse`), is not this host's
+    /// (`AddrNotAvailable`), or is not allowed (`PermissionDenied`).
+    ///
+    /// ```
+    /// let listener = sockeye::socket::TcpListener::bind("127.0.0.1:0")?;
+    /// println!("listening on {}", listener.local_addr()?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// A listener of one family takes no address of another:
+    ///
+    /// ```compile_fail,E0271
+    /// use sockeye::{addr::Ipv6, socket::TcpListener};
+    /// use std::net::{Ipv4Addr, SocketAddrV4};
+    /// TcpListener::<Ipv6>::bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
+    /// ```
+    pub fn bind<A: IntoAddress<Family = F>>(address: A) -> io::Result<Self> {
+        Self::bind_with_backlog(address, BACKLOG_MAX)
+    }
+
+    /// [`bind`](Self::bind) with a backlog of one's own: how many connections may wait to be
+    /// accepted.
+    ///
+    /// The kernel silently takes its own maximum for a larger one, and lets one more wait than the
+    /// number says. What happens beyond differs: over TCP the client's kernel tries again, a Unix
+    /// client waits in `connect`.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Self::bind).
+    ///
+    /// ```
+    /// let listener = sockeye::socket::TcpListener::bind_with_backlog("127.0.0.1:0", 16)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn bind_with_backlog<A: IntoAddress<Family = F>>(
+        address: A,
+        backlog: u32,
+    ) -> io::Result<Self> {
+        let address = address.into_address()?.to_any();
+        Self::listen(open::bind(&address, K::TYPE, Stacks::One)?, backlog)
+    }
+
+    fn listen(raw: RawSocket, backlog: u32) -> io::Result<Self> {
+        raw.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        Ok(Self::from_raw(raw))
+    }
+
+    /// The next connection and the address it comes from: `accept4(2)`. Blocks until there is one.
+    ///
+    /// Keep the address. A client may have reset the connection before it was accepted: `accept`
+    /// still succeeds, and the socket can no longer say whose it was. The socket blocks, even if the
+    /// listener does not, and over TCP has `TCP_NODELAY` on.
+    ///
+    /// # Errors
+    ///
+    /// Too many open files (`EMFILE`, `ENFILE`): the connection stays in the backlog, and without a
+    /// pause the next call fails as fast. `ConnectionAborted` and the like concern one client: go on.
+    ///
+    /// ```
+    /// use sockeye::socket::{TcpListener, TcpStream};
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let client = TcpStream::connect(listener.local_addr()?)?;
+    /// let (_stream, peer) = listener.accept()?;
+    /// assert_eq!(peer, client.local_addr()?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// A connected socket does not accept:
+    ///
+    /// ```compile_fail,E0599
+    /// let stream = sockeye::socket::TcpStream::connect("127.0.0.1:7000").unwrap();
+    /// stream.accept();
+    /// ```
+    pub fn accept(&self) -> io::Result<(Socket<F, K>, F::Address)> {
+        self.accept_with(false)
+    }
+
+    /// [`accept`](Self::accept), with the accepted socket not blocking if that is asked for: no
+    /// further system call.
+    pub(crate) fn accept_with(&self, nonblocking: bool) -> io::Result<(Socket<F, K>, F::Address)> {
+        let (raw, from) = uninterrupted(|| transfer::accept(&self.raw, nonblocking))?;
+        Ok((Socket::from_raw(raw), open::address_of::<F>(&from)?))
+    }
+
+    /// The connections to come, each as [`accept`](Self::accept) gives it. Never ends; an error is an
+    /// item, and the next call goes on.
+    ///
+    /// ```no_run
+    /// use std::io::Write;
+    /// for accepted in sockeye::socket::TcpListener::bind("127.0.0.1:7000")?.incoming() {
+    ///     let (mut stream, peer) = accepted?;
+    ///     writeln!(stream, "hello {peer}")?;
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn incoming(&self) -> Incoming<'_, F, K> {
+        Incoming { listener: self }
+    }
+}
+
+impl<F: Supports<K>, K: Kind> Listener<F, K> {
+    /// The caller knows that the descriptor is of this family and kind, and listens.
+    pub(crate) fn from_raw(raw: RawSocket) -> Self {
+        Self {
+            raw,
+            shape: PhantomData,
+        }
+    }
+
+    /// Where it listens: `getsockname(2)`. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// As `getsockname(2)`.
+    pub fn local_addr(&self) -> io::Result<F::Address> {
+        open::address_of::<F>(&self.raw.local_addr()?)
+    }
+
+    /// Makes `accept` return `WouldBlock` instead of waiting, or wait again: `O_NONBLOCK`. Clones
+    /// share the setting; what is accepted does not.
+    ///
+    /// # Errors
+    ///
+    /// As `fcntl(2)`.
+    ///
+    /// ```
+    /// let listener = sockeye::socket::TcpListener::bind("127.0.0.1:0")?;
+    /// listener.set_nonblocking(true)?;
+    /// assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.raw.set_nonblocking(nonblocking)
+    }
+
+    /// Takes the error that waits on the socket, if there is one: `SO_ERROR`. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// As `getsockopt(2)`; the error found is the value.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.raw.take_error()
+    }
+
+    /// Another descriptor for the same listener: `fcntl(F_DUPFD_CLOEXEC)`. Each connection goes to
+    /// one of those that accept.
+    ///
+    /// # Errors
+    ///
+    /// The process has too many open files (`EMFILE`).
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self::from_raw(self.raw.try_clone()?))
+    }
+}
+
+impl Listener<Ip, Stream> {
+    /// Listens on this port of every address, IPv4 and IPv6: `[::]` without `IPV6_V6ONLY`.
+    ///
+    /// The socket is an IPv6 one: IPv4 clients appear as `::ffff:1.2.3.4` (`to_canonical` of their IP
+    /// address gives the plain form).
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Self::bind); also if the system has no IPv6, or if the port is taken in either
+    /// family.
+    ///
+    /// ```
+    /// use sockeye::socket::{TcpListener, TcpStream};
+    /// use std::net::Ipv4Addr;
+    /// let listener = TcpListener::bind_dual_stack(0)?;
+    /// let port = listener.local_addr()?.port();
+    /// let _client = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    /// let (_stream, peer) = listener.accept()?;
+    /// assert_eq!(peer.ip().to_canonical(), Ipv4Addr::LOCALHOST);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn bind_dual_stack(port: u16) -> io::Result<Self> {
+        let address = AnyAddr::Ip(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
+        Self::listen(
+            open::bind(&address, Stream::TYPE, Stacks::Both)?,
+            BACKLOG_MAX,
+        )
+    }
+}
+
+/// `listen(2)` takes an `int`; the kernel reads anything above its maximum as that maximum.
+const BACKLOG_MAX: u32 = i32::MAX as u32;
+
+impl<F: Supports<K>, K: Kind> AsFd for Listener<F, K> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.raw.as_fd()
+    }
+}
+
+impl<F: Supports<K>, K: Kind> fmt::Debug for Listener<F, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug(&self.raw, "Listener", self.local_addr().ok(), None, f)
+    }
+}
+
+/// The connections to come: [`Listener::incoming`].
+#[must_use = "accepts nothing until it is iterated"]
+pub struct Incoming<'a, F: Supports<K>, K: Kind> {
+    listener: &'a Listener<F, K>,
+}
+
+impl<F: Supports<K>, K: Connected> Iterator for Incoming<'_, F, K> {
+    type Item = io::Result<(Socket<F, K>, F::Address)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.listener.accept())
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (usize::MAX, None)
+    }
+}
+
+impl<F: Supports<K>, K: Connected> FusedIterator for Incoming<'_, F, K> {}
+
+impl<F: Supports<K>, K: Kind> fmt::Debug for Incoming<'_, F, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming")
+            .field("listener", self.listener)
+            .finish()
+    }
+}

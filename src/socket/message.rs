@@ -1,0 +1,166 @@
+//! Whole messages between two connected sockets: seqpacket, and datagrams after `connect`.
+//!
+//! No `Read` and no `Write` here: they would cut and glue messages without a word.
+
+use std::io::{self, IoSlice};
+
+use super::{Socket, uninterrupted};
+use crate::addr::{ConnectedDatagram, Kind, SeqPacket, Supports};
+use crate::sys::transfer;
+
+/// One message that was received.
+///
+/// The bytes are in the caller's buffer. A message that is longer than the buffer is cut by the
+/// kernel and its rest is lost, so this says so: a value and not an error, because the length is the
+/// sender's choice and must not end a loop of receiving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[must_use = "a message may have been cut"]
+#[non_exhaustive]
+pub struct Received<A = ()> {
+    /// How many bytes of the buffer hold the message. 0 is an empty message (or, on seqpacket, the
+    /// end: the kernel does not tell them apart).
+    pub len: usize,
+    /// Who sent it; `()` where that can only be the peer.
+    pub from: A,
+    /// The message was longer than the buffer, and its rest is gone.
+    pub truncated: bool,
+}
+
+impl<A> Received<A> {
+    pub(super) fn new(len: usize, truncated: bool, from: A) -> Self {
+        Self {
+            len,
+            from,
+            truncated,
+        }
+    }
+}
+
+impl<F: Supports<SeqPacket>> Socket<F, SeqPacket> {
+    /// Sends one message, whole or not at all: `send(2)`. Blocks while the peer's queue is full.
+    ///
+    /// Returns the length of `message`.
+    ///
+    /// # Errors
+    ///
+    /// The message exceeds the send buffer (`EMSGSIZE`); the peer has gone (`BrokenPipe`, and no
+    /// signal).
+    ///
+    /// ```
+    /// let (one, other) = sockeye::socket::UnixSeqPacket::pair()?;
+    /// one.send(b"ab")?;
+    /// one.send(b"c")?;
+    /// let mut buf = [0; 64];
+    /// assert_eq!(other.recv(&mut buf)?.len, 2);
+    /// assert_eq!(other.recv(&mut buf)?.len, 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn send(&self, message: &[u8]) -> io::Result<usize> {
+        self.send_message(message)
+    }
+
+    /// Sends one message gathered from several pieces: `sendmsg(2)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        uninterrupted(|| transfer::send_vectored(&self.raw, pieces))
+    }
+
+    /// Receives one message: `recvmsg(2)`. Blocks until there is one.
+    ///
+    /// An empty message and the end of the connection look alike: length 0. Protocols on seqpacket
+    /// do well to send no empty messages.
+    ///
+    /// # Errors
+    ///
+    /// As `recvmsg(2)`.
+    ///
+    /// ```
+    /// let (one, other) = sockeye::socket::UnixSeqPacket::pair()?;
+    /// one.send(b"longer than that")?;
+    /// let mut buf = [0; 6];
+    /// let received = other.recv(&mut buf)?;
+    /// assert!(received.truncated);
+    /// assert_eq!(&buf[..received.len], b"longer");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn recv(&self, buf: &mut [u8]) -> io::Result<Received> {
+        self.recv_message(buf)
+    }
+}
+
+impl<F: Supports<ConnectedDatagram>> Socket<F, ConnectedDatagram> {
+    /// Sends one datagram to the peer: `send(2)`. Blocks while the send buffer (over Unix: the
+    /// peer's queue) is full. An empty datagram is one.
+    ///
+    /// Returns the length of `datagram`. Over UDP it may still be lost.
+    ///
+    /// # Errors
+    ///
+    /// Too long for one datagram (`EMSGSIZE`; over UDP 65,507 bytes fit at most); an earlier one was refused by
+    /// the peer's host (`ConnectionRefused`, once).
+    ///
+    /// ```
+    /// use sockeye::socket::{ConnectedUdpSocket, UdpSocket};
+    /// let server = UdpSocket::bind("127.0.0.1:0")?;
+    /// let client = ConnectedUdpSocket::connect(server.local_addr()?)?;
+    /// client.send(b"ping")?;
+    /// let ping = server.recv_from(&mut [0; 64])?;
+    /// server.send_to(b"pong", &ping.from)?;
+    /// assert_eq!(client.recv(&mut [0; 64])?.len, 4);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// There is no `send_to`: the peer is settled.
+    ///
+    /// ```compile_fail,E0599
+    /// use sockeye::socket::{ConnectedUdpSocket, UdpSocket};
+    /// let client = ConnectedUdpSocket::connect("127.0.0.1:7000").unwrap();
+    /// client.send_to(b"ping", &"127.0.0.1:7001".parse().unwrap());
+    /// ```
+    pub fn send(&self, datagram: &[u8]) -> io::Result<usize> {
+        self.send_message(datagram)
+    }
+
+    /// Sends one datagram gathered from several pieces: `sendmsg(2)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        uninterrupted(|| transfer::send_vectored(&self.raw, pieces))
+    }
+
+    /// Receives one datagram from the peer: `recvmsg(2)`. Blocks until there is one. The kernel drops
+    /// what others send.
+    ///
+    /// # Errors
+    ///
+    /// `ConnectionRefused`, once, if an earlier datagram reached a port without a socket: more may
+    /// follow.
+    pub fn recv(&self, buf: &mut [u8]) -> io::Result<Received> {
+        self.recv_message(buf)
+    }
+
+    /// The address of the peer: `getpeername(2)`. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// As `getpeername(2)`.
+    pub fn peer_addr(&self) -> io::Result<F::Address> {
+        self.peer()
+    }
+}
+
+impl<F: Supports<K>, K: Kind> Socket<F, K> {
+    fn send_message(&self, message: &[u8]) -> io::Result<usize> {
+        uninterrupted(|| transfer::send(&self.raw, message))
+    }
+
+    fn recv_message(&self, buf: &mut [u8]) -> io::Result<Received> {
+        let (len, truncated) = uninterrupted(|| transfer::recv_message(&self.raw, buf))?;
+        Ok(Received::new(len, truncated, ()))
+    }
+}

@@ -1,0 +1,155 @@
+//! Making sockets: what `bind` and `connect` of every kind have in common.
+//!
+//! Defaults are set here and nowhere else: close-on-exec on every socket, `TCP_NODELAY` on TCP,
+//! `SO_REUSEADDR` on TCP listeners, `IPV6_V6ONLY` on what is bound.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockAddr, Type};
+
+use super::RawSocket;
+use crate::addr::{Address, AnyAddr, Family, SocketType};
+use crate::sys::{address, wait};
+
+/// A socket for this address: `socket(2)`, close-on-exec, `TCP_NODELAY` if it is TCP.
+pub(super) fn open(address: &AnyAddr, kind: SocketType) -> io::Result<RawSocket> {
+    let raw = RawSocket::new(domain_of(address), type_of(kind), None)?;
+    // On the listener too: what it accepts inherits the option, which saves a call per connection.
+    if matches!((address, kind), (AnyAddr::Ip(_), SocketType::Stream)) {
+        raw.set_tcp_nodelay(true)?;
+    }
+    Ok(raw)
+}
+
+/// Which of the two IP families an IPv6 socket bound to `[::]` hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stacks {
+    /// Its own.
+    One,
+    /// IPv4 as well.
+    Both,
+}
+
+/// A socket bound to this address; the caller listens, if that is its kind.
+pub(super) fn bind(address: &AnyAddr, kind: SocketType, stacks: Stacks) -> io::Result<RawSocket> {
+    let raw = open(address, kind)?;
+    if let AnyAddr::Ip(ip) = address {
+        // A server that restarts must not wait for the connections of its predecessor to leave
+        // TIME_WAIT. On datagrams the option would let two sockets have one port: not there.
+        if kind == SocketType::Stream {
+            raw.set_reuse_address(true)?;
+        }
+        // The system's default (`net.ipv6.bindv6only`) would decide otherwise.
+        if ip.is_ipv6() {
+            raw.set_only_v6(stacks == Stacks::One)?;
+        }
+    }
+    raw.bind(&address::to_sock_addr(address)?)?;
+    Ok(raw)
+}
+
+/// `connect(2)`, waiting until it is decided or the deadline has passed.
+pub(super) fn connect(raw: &RawSocket, to: &AnyAddr, deadline: Option<Instant>) -> io::Result<()> {
+    let address = address::to_sock_addr(to)?;
+    match to {
+        AnyAddr::Unix(_) => connect_unix(raw, &address, deadline),
+        AnyAddr::Ip(_) => connect_ip(raw, &address, deadline),
+    }
+}
+
+fn connect_ip(raw: &RawSocket, to: &SockAddr, deadline: Option<Instant>) -> io::Result<()> {
+    let Some(deadline) = deadline else {
+        return match raw.connect(to) {
+            // The connect goes on without us; to call again would be another one.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                wait::until_writable(raw.as_fd(), None)?;
+                finish_connect(raw)
+            }
+            result => result,
+        };
+    };
+    raw.set_nonblocking(true)?;
+    if start_connect(raw, to)? {
+        wait::until_writable(raw.as_fd(), Some(deadline))?;
+        finish_connect(raw)?;
+    }
+    raw.set_nonblocking(false)
+}
+
+/// A Unix connect waits only for room in the listener's backlog. Not blocking, it says `EAGAIN` and
+/// gives nothing to poll; so it blocks, under the socket's own send timeout, which Linux heeds here.
+/// That wakes as soon as there is room, which sleeping and trying again would not.
+fn connect_unix(raw: &RawSocket, to: &SockAddr, deadline: Option<Instant>) -> io::Result<()> {
+    let Some(deadline) = deadline else {
+        return super::uninterrupted(|| raw.connect(to));
+    };
+    super::uninterrupted(|| {
+        let left = deadline.saturating_duration_since(Instant::now());
+        raw.set_write_timeout(Some(left.max(SHORTEST)))?;
+        match raw.connect(to) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(io::ErrorKind::TimedOut.into())
+            }
+            result => result,
+        }
+    })?;
+    raw.set_write_timeout(None)
+}
+
+/// Begins to connect a socket that does not block; whether it is still in progress.
+pub(super) fn start_connect(raw: &RawSocket, to: &SockAddr) -> io::Result<bool> {
+    match raw.connect(to) {
+        Ok(()) => Ok(false),
+        Err(error) if wait::is_in_progress(&error) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// What became of a connect in progress, once the socket is writable.
+pub(super) fn finish_connect(raw: &RawSocket) -> io::Result<()> {
+    match raw.take_error()? {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// A timeout as the kernel takes it: not zero, which would mean none, also after rounding to µs.
+pub(super) fn timeout(timeout: Option<Duration>) -> io::Result<Option<Duration>> {
+    match timeout {
+        Some(Duration::ZERO) => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a timeout of zero; use `None` for none",
+        )),
+        timeout => Ok(timeout.map(|timeout| timeout.max(SHORTEST))),
+    }
+}
+
+/// What the kernel said, as an address of family `F`.
+pub(super) fn address_of<F: Family>(address: &SockAddr) -> io::Result<F::Address> {
+    F::Address::from_any(address::from_sock_addr(address)?).map_err(|other| {
+        let text = format!("the socket has an address of another family: {other}");
+        io::Error::new(io::ErrorKind::InvalidData, text)
+    })
+}
+
+fn domain_of(address: &AnyAddr) -> Domain {
+    match address {
+        AnyAddr::Ip(SocketAddr::V4(_)) => Domain::IPV4,
+        AnyAddr::Ip(SocketAddr::V6(_)) => Domain::IPV6,
+        AnyAddr::Unix(_) => Domain::UNIX,
+    }
+}
+
+pub(super) fn type_of(kind: SocketType) -> Type {
+    match kind {
+        SocketType::Stream => Type::STREAM,
+        SocketType::Datagram => Type::DGRAM,
+        SocketType::SeqPacket => Type::SEQPACKET,
+    }
+}
+
+/// The kernel counts timeouts in microseconds, and takes zero for none.
+const SHORTEST: Duration = Duration::from_micros(1);

@@ -1,0 +1,151 @@
+//! Streams of bytes: reading, writing, looking ahead, half-closing.
+
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::net::Shutdown;
+
+use super::{Socket, uninterrupted};
+use crate::addr::{Connected, IpFamily, Stream, Supports};
+use crate::sys::transfer;
+
+impl<F: Supports<Stream>> Socket<F, Stream> {
+    /// Reads without taking: `recv(MSG_PEEK)`. Blocks until there is something.
+    ///
+    /// Returns how many bytes are in `buf`, 0 at the end of the stream. The next read, or peek, gives
+    /// the same bytes again.
+    ///
+    /// # Errors
+    ///
+    /// As a read.
+    ///
+    /// ```
+    /// use sockeye::socket::UnixStream;
+    /// use std::io::{Read, Write};
+    /// let (mut one, mut other) = UnixStream::pair()?;
+    /// one.write_all(b"abc")?;
+    /// let mut buf = [0; 2];
+    /// assert_eq!(other.peek(&mut buf)?, 2);
+    /// assert_eq!(other.read(&mut [0; 8])?, 3);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        uninterrupted(|| transfer::peek(&self.raw, buf))
+    }
+
+    /// Whether small writes leave at once: `TCP_NODELAY`.
+    ///
+    /// # Errors
+    ///
+    /// As `getsockopt(2)`.
+    pub fn nodelay(&self) -> io::Result<bool>
+    where
+        F: IpFamily,
+    {
+        self.raw.tcp_nodelay()
+    }
+
+    /// Lets small writes leave at once, or gather until the peer has acknowledged what is under way:
+    /// `TCP_NODELAY`. Default: on, connected and accepted alike, because a reply held back for an
+    /// acknowledgement waits up to 40 ms.
+    ///
+    /// Exists where every socket of the family is an IP socket:
+    ///
+    /// ```compile_fail,E0277
+    /// let (stream, _other) = sockeye::socket::UnixStream::pair().unwrap();
+    /// stream.set_nodelay(true);
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As `setsockopt(2)`.
+    ///
+    /// ```
+    /// use sockeye::socket::{TcpListener, TcpStream};
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = TcpStream::connect(listener.local_addr()?)?;
+    /// assert!(stream.nodelay()?);
+    /// stream.set_nodelay(false)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()>
+    where
+        F: IpFamily,
+    {
+        self.raw.set_tcp_nodelay(nodelay)
+    }
+}
+
+impl<F: Supports<K>, K: Connected> Socket<F, K> {
+    /// Closes one direction or both: `shutdown(2)`. Does not block; clones are affected.
+    ///
+    /// After `Shutdown::Write` the peer reads what was sent and then the end, and can still answer.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if the peer has reset the connection.
+    ///
+    /// ```
+    /// use sockeye::socket::UnixStream;
+    /// use std::{io::Read, net::Shutdown};
+    /// let (one, mut other) = UnixStream::pair()?;
+    /// one.shutdown(Shutdown::Write)?;
+    /// assert_eq!(other.read(&mut [0; 8])?, 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.raw.shutdown(how)
+    }
+}
+
+/// `recv(2)`; 0 is the end of the stream.
+impl<F: Supports<Stream>> Read for &Socket<F, Stream> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        uninterrupted(|| (&self.raw).read(buf))
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        uninterrupted(|| (&self.raw).read_vectored(bufs))
+    }
+}
+
+/// `recv(2)`; 0 is the end of the stream.
+impl<F: Supports<Stream>> Read for Socket<F, Stream> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buf)
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        (&*self).read_vectored(bufs)
+    }
+}
+
+/// `send(2)`, unbuffered. To a peer that has gone it answers `BrokenPipe` or `ConnectionReset`, and
+/// raises no signal.
+impl<F: Supports<Stream>> Write for &Socket<F, Stream> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        uninterrupted(|| transfer::send(&self.raw, buf))
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        uninterrupted(|| transfer::send_vectored(&self.raw, bufs))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// `send(2)`, unbuffered. To a peer that has gone it answers `BrokenPipe` or `ConnectionReset`, and
+/// raises no signal.
+impl<F: Supports<Stream>> Write for Socket<F, Stream> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        (&*self).write(buf)
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&*self).write_vectored(bufs)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,24 @@
+//! The one door to the operating system, and the only module that may hold `unsafe` code.
+//!
+//! What a platform must provide:
+//!
+//! - **Sockets** of the families IPv4, IPv6 and (where it has them) Unix, through `socket2`. A new
+//!   descriptor is close-on-exec from the moment it exists: the flag rides on `socket`, `accept4`
+//!   and `fcntl(F_DUPFD_CLOEXEC)`, so that no `exec` on another thread can slip between. `accept4`
+//!   also makes the accepted socket non-blocking on request, without a second call.
+//! - **Writes that never raise `SIGPIPE`**: `MSG_NOSIGNAL`, or the option of the socket.
+//! - **Receiving that says when a message was longer than the buffer**: `MSG_TRUNC` among the flags that
+//!   `recvmsg` answers.
+//! - **Inheritance**: a socket that `accept` returns has the listener's `TCP_NODELAY`. It is set once on
+//!   the listener, not once per connection.
+//! - **A wait** for one descriptor with an absolute deadline: `poll`.
+//! - **Questions about a descriptor**: family, type, and whether it listens (`SO_DOMAIN`, `SO_TYPE`,
+//!   `SO_ACCEPTCONN`), so that a descriptor from elsewhere can be given a type.
+//!
+//! Nothing of `libc` or `rustix` leaves this module: descriptors, slices, `socket2`'s addresses and
+//! `io::Error` do. Linux is tested; other systems are written for and unverified.
+#![allow(unsafe_code)] // the one module that may: everything unsafe is gathered here
+
+pub(crate) mod address;
+pub(crate) mod transfer;
+pub(crate) mod wait;
