@@ -91,13 +91,7 @@ impl Error {
         // Parsed back rather than passed in: an error may also be about a text or an address, and
         // failing is not what has to be fast.
         let hint = hint(kind, operation, endpoint.parse().ok().as_ref());
-        Error(Box::new(Report {
-            operation,
-            endpoint,
-            kind,
-            hint,
-            source,
-        }))
+        Error(Box::new(Report { operation, endpoint, kind, hint, source }))
     }
 
     /// What sort of failure it was.
@@ -137,10 +131,7 @@ impl From<Error> for io::Error {
 impl ErrorKind {
     /// The kind of an error of the system, or of a bad endpoint or path.
     fn of(error: &io::Error) -> ErrorKind {
-        if error
-            .get_ref()
-            .is_some_and(|inner| inner.is::<ParseEndpointError>())
-        {
+        if error.get_ref().is_some_and(|inner| inner.is::<ParseEndpointError>()) {
             return ErrorKind::BadEndpoint;
         }
         // First the numbers that std has no kind for, or not in every version that we build with.
@@ -322,11 +313,7 @@ mod tests {
     fn keeps_its_source_and_its_kind_as_an_io_error() {
         let error = os("connect to", "tcp://127.0.0.1:1", 111);
         assert_eq!(error.io_error().raw_os_error(), Some(111));
-        assert!(
-            error
-                .source()
-                .is_some_and(|source| source.is::<io::Error>())
-        );
+        assert!(error.source().is_some_and(|source| source.is::<io::Error>()));
         let text = error.to_string();
         let io = io::Error::from(error);
         assert_eq!(io.kind(), io::ErrorKind::ConnectionRefused);
@@ -337,10 +324,7 @@ mod tests {
     #[test]
     fn text_that_somebody_typed_stays_one_line() {
         let error = os("connect to", &format!("a\r\n{}", "x".repeat(1000)), 5).to_string();
-        assert!(
-            error.starts_with("connect to a\\r\\nxxx") && error.len() < 500,
-            "{error}"
-        );
+        assert!(error.starts_with("connect to a\\r\\nxxx") && error.len() < 500, "{error}");
     }
 
     #[test]

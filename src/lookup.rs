@@ -36,11 +36,7 @@ pub const ADDRESSES_MAX: usize = 64;
 /// address of the wanted version; [`ErrorKind::LookupFailed`] if the name server did not answer.
 pub fn resolve(at: &HostPort, datagram: bool) -> Result<Vec<SocketAddr>, Error> {
     resolve_parts(at, datagram).map_err(|Failure { kind, source }| {
-        let endpoint = if datagram {
-            Endpoint::udp(at.clone())
-        } else {
-            Endpoint::tcp(at.clone())
-        };
+        let endpoint = if datagram { Endpoint::udp(at.clone()) } else { Endpoint::tcp(at.clone()) };
         match kind {
             Some(kind) => Error::with_kind(kind, "look up", endpoint, source),
             None => Error::new("look up", endpoint, source),
@@ -63,9 +59,7 @@ pub fn addresses(endpoint: &Endpoint) -> Result<Vec<AnyAddr>, Error> {
     if let Some(unix) = endpoint.unix_addr() {
         return Ok(vec![AnyAddr::from(unix.clone())]);
     }
-    let at = endpoint
-        .host_port()
-        .expect("an endpoint is Unix or has host and port");
+    let at = endpoint.host_port().expect("an endpoint is Unix or has host and port");
     let addrs = resolve(at, endpoint.transport().is_datagram())?;
     Ok(addrs.into_iter().map(AnyAddr::from).collect())
 }
@@ -79,10 +73,7 @@ struct Failure {
 impl Failure {
     fn not_found(what: String) -> Self {
         let source = io::Error::new(io::ErrorKind::NotFound, what);
-        Failure {
-            kind: Some(ErrorKind::NotFound),
-            source,
-        }
+        Failure { kind: Some(ErrorKind::NotFound), source }
     }
 }
 
@@ -161,15 +152,9 @@ fn service_port(name: &str, datagram: bool) -> Result<u16, Failure> {
     let protocol = if datagram { "UDP" } else { "TCP" };
     let unknown = || Failure::not_found(format!("no {protocol} service `{name}` is known here"));
     match infos {
-        Ok(infos) => infos
-            .first()
-            .map(|info| info.sockaddr.port())
-            .ok_or_else(unknown),
+        Ok(infos) => infos.first().map(|info| info.sockaddr.port()).ok_or_else(unknown),
         Err(error) => match Failure::from(error) {
-            Failure {
-                kind: Some(ErrorKind::NotFound),
-                ..
-            } => Err(unknown()),
+            Failure { kind: Some(ErrorKind::NotFound), .. } => Err(unknown()),
             other => Err(other),
         },
     }
@@ -180,14 +165,9 @@ fn service_port(name: &str, datagram: bool) -> Result<u16, Failure> {
 fn interface_index(name: &str) -> Result<u32, Failure> {
     let literal = format!("fe80::1%{name}");
     let infos = getaddrinfo(Some(&literal), None, AddrFamily::Inet6.into(), false);
-    match infos
-        .ok()
-        .and_then(|infos| infos.first().map(|info| info.sockaddr))
-    {
+    match infos.ok().and_then(|infos| infos.first().map(|info| info.sockaddr)) {
         Some(SocketAddr::V6(addr)) if addr.scope_id() != 0 => Ok(addr.scope_id()),
-        _ => Err(Failure::not_found(format!(
-            "no interface here is called `{name}`"
-        ))),
+        _ => Err(Failure::not_found(format!("no interface here is called `{name}`"))),
     }
 }
 
@@ -199,16 +179,9 @@ fn getaddrinfo(
     family: i32,
     datagram: bool,
 ) -> Result<Vec<AddrInfo>, LookupError> {
-    let kind = if datagram {
-        SockType::DGram
-    } else {
-        SockType::Stream
-    };
-    let hints = AddrInfoHints {
-        address: family,
-        socktype: kind.into(),
-        ..AddrInfoHints::default()
-    };
+    let kind = if datagram { SockType::DGram } else { SockType::Stream };
+    let hints =
+        AddrInfoHints { address: family, socktype: kind.into(), ..AddrInfoHints::default() };
     let infos = dns_lookup::getaddrinfo(host, service, Some(hints))?;
     // An error here is an entry of a family that nobody asked for.
     Ok(infos.filter_map(Result::ok).collect())
@@ -229,15 +202,8 @@ mod tests {
             assert_eq!(resolved(literal, false).unwrap(), [literal]);
         }
         assert_eq!(resolved("*:80", false).unwrap(), ["[::]:80"]);
-        let v4 = "*:80"
-            .parse::<HostPort>()
-            .unwrap()
-            .with_version(IpVersion::V4)
-            .unwrap();
-        assert_eq!(
-            resolve(&v4, false).unwrap(),
-            ["0.0.0.0:80".parse().unwrap()]
-        );
+        let v4 = "*:80".parse::<HostPort>().unwrap().with_version(IpVersion::V4).unwrap();
+        assert_eq!(resolve(&v4, false).unwrap(), ["0.0.0.0:80".parse().unwrap()]);
         assert!(!v4.is_dual_stack());
     }
 
@@ -245,12 +211,7 @@ mod tests {
     fn names_are_looked_up_in_the_wanted_version_without_repetition() {
         let at: HostPort = "localhost:80".parse().unwrap();
         let addrs = resolve(&at, false).unwrap();
-        assert!(
-            addrs
-                .iter()
-                .all(|addr| addr.ip().is_loopback() && addr.port() == 80),
-            "{addrs:?}"
-        );
+        assert!(addrs.iter().all(|addr| addr.ip().is_loopback() && addr.port() == 80), "{addrs:?}");
         for (index, addr) in addrs.iter().enumerate() {
             assert!(!addrs[..index].contains(addr), "{addrs:?}");
         }
@@ -280,26 +241,16 @@ mod tests {
         }
         let error = resolved("[fe80::1%nosuch0]:80", false).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
-        assert!(
-            error
-                .to_string()
-                .contains("no interface here is called `nosuch0`"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("no interface here is called `nosuch0`"), "{error}");
     }
 
     #[test]
     fn unknown_hosts_are_an_error_that_names_them() {
         // RFC 6761 keeps it unknown; without a name server nobody can say so, hence two kinds.
         let error = resolved("no-such-host.invalid:80", false).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::NotFound | ErrorKind::LookupFailed), "{error}");
         assert!(
-            matches!(error.kind(), ErrorKind::NotFound | ErrorKind::LookupFailed),
-            "{error}"
-        );
-        assert!(
-            error
-                .to_string()
-                .starts_with("look up tcp://no-such-host.invalid:80: "),
+            error.to_string().starts_with("look up tcp://no-such-host.invalid:80: "),
             "{error}"
         );
     }

@@ -3,25 +3,23 @@
 //! A socket has two properties that never change, and both are type parameters: its address family
 //! `F` (`Ipv4`, `Ipv6`, `Unix`, or `Ip` and `Any` where only the program's input decides) and its kind
 //! `K` (`Stream`, `Datagram`, `SeqPacket`, `ConnectedDatagram`). What the kernel would refuse has no
-//! type, and what a kind cannot do has no method:
+//! type, and what a kind cannot do has no method.
 //!
-//! ```text
-//!                    connect             bind, accept       bind             bind, connect
-//!                       │                     │               │                    │
-//!             Socket<F, Stream>       Listener<F, K>   Socket<F, Datagram>   Socket<F, ConnectedDatagram>
-//!   Read, Write, peek, shutdown,      accept,          send_to, recv_from    send, recv
-//!   split, nodelay (IP only)          incoming
-//!             Socket<Unix, SeqPacket>
-//!   send, recv, shutdown, split
-//! ```
+//! | type | made by | does |
+//! |---|---|---|
+//! | `Socket<F, Stream>` | `connect`, `accept`, `pair` | `Read`, `Write`, peek, shutdown, split; nodelay over IP |
+//! | `Socket<F, SeqPacket>` | `connect`, `accept`, `pair` | send, recv, shutdown, split |
+//! | `Socket<F, Datagram>` | `bind` | send_to, recv_from, connect |
+//! | `Socket<F, ConnectedDatagram>` | `connect`, `pair` | send, recv |
+//! | `Listener<F, K>` | `bind` | accept, incoming |
 //!
 //! The family comes from the address: `TcpListener::bind(SocketAddrV6::..)` is typed, the text
 //! `"127.0.0.1:7000"` gives `Ip`. A typed socket becomes an erased one by `into()`.
 //!
 //! Every call blocks unless [`set_nonblocking`](Socket::set_nonblocking) was called; then it answers
-//! `WouldBlock`. A call that a signal interrupts is repeated, so `Interrupted` is never returned; a
-//! timeout then starts anew. Nothing here raises `SIGPIPE`. Every descriptor is close-on-exec from
-//! the moment it exists, clones and accepted sockets included.
+//! `WouldBlock`. A call that a signal interrupts is repeated, so `Interrupted` is never returned; its
+//! timeout then counts from the signal, once. Nothing here raises `SIGPIPE`. Every descriptor is
+//! close-on-exec from the moment it exists, clones and accepted sockets included.
 //!
 //! ```
 //! use sockeye::socket::{TcpListener, TcpStream};
@@ -45,13 +43,13 @@
 //! fn takes(_: Socket<Ipv4, SeqPacket>) {}
 //! ```
 //!
-//! Reading files, names, servers: not here. Names are for `lookup`, many connections for `server`.
+//! Not here: names (`lookup` turns them into addresses) and the serving of many connections.
 
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::Socket as RawSocket;
 
@@ -114,10 +112,7 @@ type Shape<F, K> = PhantomData<fn() -> (F, K)>;
 impl<F: Supports<K>, K: Kind> Socket<F, K> {
     /// The caller knows that the descriptor is of this family and kind.
     pub(crate) fn from_raw(raw: RawSocket) -> Self {
-        Self {
-            raw,
-            shape: PhantomData,
-        }
+        Self { raw, shape: PhantomData }
     }
 
     /// The address of this end: `getsockname(2)`. Does not block.
@@ -176,7 +171,7 @@ impl<F: Supports<K>, K: Kind> Socket<F, K> {
     /// `InvalidInput` if the duration is zero, which to the kernel would mean "for ever".
     ///
     /// ```
-    /// use std::time::Duration;
+    /// use std::time::{Duration, Instant};
     /// let socket = sockeye::socket::UdpSocket::bind("127.0.0.1:0")?;
     /// socket.set_read_timeout(Some(Duration::from_millis(1)))?;
     /// let error = socket.recv_from(&mut [0; 8]).unwrap_err();
@@ -249,6 +244,16 @@ impl<F: Supports<K>, K: Kind> Socket<F, K> {
     fn peer(&self) -> io::Result<F::Address> {
         open::address_of::<F>(&self.raw.peer_addr()?)
     }
+
+    /// A call that `SO_RCVTIMEO` bounds, whatever signals come.
+    fn reading<T>(&self, call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        uninterrupted_within(|| self.raw.read_timeout(), call)
+    }
+
+    /// A call that `SO_SNDTIMEO` bounds, whatever signals come.
+    fn writing<T>(&self, call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        uninterrupted_within(|| self.raw.write_timeout(), call)
+    }
 }
 
 impl<F: Supports<K>, K: Kind> AsFd for Socket<F, K> {
@@ -260,13 +265,7 @@ impl<F: Supports<K>, K: Kind> AsFd for Socket<F, K> {
 /// Names both ends, as far as there are any.
 impl<F: Supports<K>, K: Kind> fmt::Debug for Socket<F, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug(
-            &self.raw,
-            "Socket",
-            self.local_addr().ok(),
-            self.peer().ok(),
-            f,
-        )
+        debug(&self.raw, "Socket", self.local_addr().ok(), self.peer().ok(), f)
     }
 }
 
@@ -289,11 +288,30 @@ fn debug<A: fmt::Debug>(
 }
 
 /// Repeats a call for as long as signals interrupt it.
-fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+fn uninterrupted<T>(call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    uninterrupted_within(|| Ok(None), call)
+}
+
+/// Repeats a call that signals interrupt, until the socket's own timeout has passed since the first
+/// of them: the kernel starts its clock anew at each call, and would never come to the end.
+///
+/// The timeout is asked for when a signal comes and not before, so that calls cost no more.
+fn uninterrupted_within<T>(
+    timeout: impl Fn() -> io::Result<Option<Duration>>,
+    mut call: impl FnMut() -> io::Result<T>,
+) -> io::Result<T> {
+    let mut first: Option<(Instant, Option<Duration>)> = None;
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,
+        }
+        match first {
+            None => first = Some((Instant::now(), timeout()?)),
+            Some((since, Some(timeout))) if since.elapsed() >= timeout => {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Some(_) => {}
         }
     }
 }

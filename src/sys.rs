@@ -20,5 +20,6 @@
 #![allow(unsafe_code)] // the one module that may: everything unsafe is gathered here
 
 pub(crate) mod address;
+pub(crate) mod io;
 pub(crate) mod transfer;
 pub(crate) mod wait;

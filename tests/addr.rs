@@ -41,9 +41,7 @@ fn endpoints_of_every_form_print_as_they_were_written() {
         "unix+dgram:///run/a%20b%25c%3F",
         "unix+seqpacket:///run/%C3%BC",
     ] {
-        let endpoint: Endpoint = text
-            .parse()
-            .unwrap_or_else(|error| panic!("{text}: {error}"));
+        let endpoint: Endpoint = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
         assert_eq!(endpoint.to_string(), text);
     }
 }
@@ -69,10 +67,7 @@ fn parsed_parts_can_be_read() {
     assert_eq!(endpoint.to_addr(), None);
 
     let endpoint: Endpoint = "unix://@a%00b".parse().unwrap();
-    assert_eq!(
-        endpoint.unix_addr().unwrap().as_abstract_name(),
-        Some(&b"a\0b"[..])
-    );
+    assert_eq!(endpoint.unix_addr().unwrap().as_abstract_name(), Some(&b"a\0b"[..]));
     assert!(endpoint.host_port().is_none());
 }
 
@@ -127,92 +122,38 @@ fn malformed_hosts_are_refused() {
         &long_name,
     ] {
         let error = refused(&format!("tcp://{host}:80"));
-        assert!(
-            matches!(error.part(), Part::Host | Part::Port),
-            "{host}: {error}"
-        );
+        assert!(matches!(error.part(), Part::Host | Part::Port), "{host}: {error}");
     }
-    assert!(
-        refused("tcp://bücher.example:80")
-            .to_string()
-            .contains("xn--")
-    );
+    assert!(refused("tcp://bücher.example:80").to_string().contains("xn--"));
     assert!(refused("tcp://::1:80").to_string().contains("brackets"));
-    let longest = [
-        "a".repeat(63),
-        "b".repeat(63),
-        "c".repeat(63),
-        "d".repeat(61),
-    ]
-    .join(".");
+    let longest = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(61)].join(".");
     assert!(format!("tcp://{longest}:80").parse::<Endpoint>().is_ok());
     assert_eq!(refused(&format!("tcp://{longest}d:80")).part(), Part::Host);
 }
 
 #[test]
 fn an_empty_host_is_refused_with_both_ways_out() {
-    for error in [
-        refused("tcp://:7000"),
-        ":7000".parse::<HostPort>().unwrap_err(),
-    ] {
+    for error in [refused("tcp://:7000"), ":7000".parse::<HostPort>().unwrap_err()] {
         let text = error.to_string();
-        assert!(
-            text.contains("`127.0.0.1:7000`") && text.contains("`*:7000`"),
-            "{text}"
-        );
+        assert!(text.contains("`127.0.0.1:7000`") && text.contains("`*:7000`"), "{text}");
     }
 }
 
 #[test]
 fn ports_are_exact_numbers_or_services() {
-    for port in [
-        "",
-        "65536",
-        "99999999999",
-        "9pfs",
-        "-1",
-        "+80",
-        " 80",
-        "080",
-        "00",
-        "80/",
-        "8 0",
-    ] {
-        assert_eq!(
-            refused(&format!("tcp://localhost:{port}")).part(),
-            Part::Port,
-            "{port}"
-        );
+    for port in ["", "65536", "99999999999", "9pfs", "-1", "+80", " 80", "080", "00", "80/", "8 0"]
+    {
+        assert_eq!(refused(&format!("tcp://localhost:{port}")).part(), Part::Port, "{port}");
     }
-    for text in [
-        "tcp://localhost",
-        "tcp://[::1]",
-        "tcp://127.0.0.1",
-        "tcp://[::1]80",
-    ] {
+    for text in ["tcp://localhost", "tcp://[::1]", "tcp://127.0.0.1", "tcp://[::1]80"] {
         assert_eq!(refused(text).part(), Part::Port, "{text}");
     }
 }
 
 #[test]
 fn zones_are_names_of_interfaces_or_numbers_but_not_zero() {
-    for zone in [
-        "",
-        "0",
-        "00",
-        "01",
-        "4294967296",
-        "a/b",
-        "..",
-        "sixteen_bytes_ab",
-        "a b",
-        "é",
-    ] {
-        assert_eq!(
-            refused(&format!("tcp://[fe80::1%{zone}]:80")).part(),
-            Part::Zone,
-            "{zone}"
-        );
+    for zone in ["", "0", "00", "01", "4294967296", "a/b", "..", "sixteen_bytes_ab", "a b", "é"] {
+        assert_eq!(refused(&format!("tcp://[fe80::1%{zone}]:80")).part(), Part::Zone, "{zone}");
     }
     assert!("tcp://[fe80::1%4294967295]:80".parse::<Endpoint>().is_ok());
     let digits = Host::V6(Ipv6Addr::LOCALHOST, Some(Zone::Name("7".to_owned())));
@@ -221,15 +162,7 @@ fn zones_are_names_of_interfaces_or_numbers_but_not_zero() {
 
 #[test]
 fn schemes_must_be_known_and_agree_with_the_address() {
-    for text in [
-        "127.0.0.1:80",
-        "http://a:80",
-        "tcp:a:80",
-        "/run/app",
-        "",
-        "://",
-        "unix+x:///a",
-    ] {
+    for text in ["127.0.0.1:80", "http://a:80", "tcp:a:80", "/run/app", "", "://", "unix+x:///a"] {
         assert_eq!(refused(text).part(), Part::Scheme, "{text}");
     }
     assert_eq!(refused("tcp4://[::1]:80").part(), Part::Host);
@@ -240,30 +173,16 @@ fn schemes_must_be_known_and_agree_with_the_address() {
 fn unix_paths_that_cannot_be_are_refused() {
     let long = format!("unix:///{}", "x".repeat(107));
     let long_name = format!("unix://@{}", "x".repeat(108));
-    for text in [
-        "unix://",
-        "unix:///a%00b",
-        "unix:///a%",
-        "unix:///a?b",
-        "unix:///a#b",
-        &long,
-    ] {
+    for text in ["unix://", "unix:///a%00b", "unix:///a%", "unix:///a?b", "unix:///a#b", &long] {
         assert_eq!(refused(text).part(), Part::Path, "{text}");
     }
     assert_eq!(refused(&long_name).part(), Part::Path);
-    assert!(
-        format!("unix://@{}", "x".repeat(107))
-            .parse::<Endpoint>()
-            .is_ok()
-    );
+    assert!(format!("unix://@{}", "x".repeat(107)).parse::<Endpoint>().is_ok());
 }
 
 #[test]
 fn an_unnamed_address_prints_and_does_not_parse() {
-    for transport in Transport::ALL
-        .into_iter()
-        .filter(|transport| transport.is_unix())
-    {
+    for transport in Transport::ALL.into_iter().filter(|transport| transport.is_unix()) {
         let endpoint = Endpoint::from_addr(transport, UnixAddr::unnamed()).unwrap();
         assert_eq!(endpoint.to_string(), format!("{transport}://(unnamed)"));
         assert_eq!(refused(&endpoint.to_string()).part(), Part::Path);
@@ -276,10 +195,7 @@ fn an_unnamed_address_prints_and_does_not_parse() {
 fn errors_say_which_part_is_wrong_on_one_short_line() {
     let error = refused(&format!("tcp://a\n\x1b{}:80", "x".repeat(10_000)));
     let text = error.to_string();
-    assert!(
-        text.len() < 300 && !text.contains(char::is_control),
-        "{text}"
-    );
+    assert!(text.len() < 300 && !text.contains(char::is_control), "{text}");
     let io = io::Error::from(error.clone());
     assert_eq!(io.kind(), io::ErrorKind::InvalidInput);
     assert_eq!(io.to_string(), text);
@@ -315,10 +231,7 @@ fn the_family_follows_from_the_address() {
     assert_eq!(family::<Ipv6, _>((Ipv6Addr::LOCALHOST, 80)).scope_id(), 0);
     assert_eq!(family::<Ip, _>("127.0.0.1:80"), v4.into());
     assert_eq!(family::<Ip, _>(&"[::1%3]:80".to_owned()), v6.into());
-    assert_eq!(
-        family::<Ip, _>((IpAddr::from(Ipv4Addr::LOCALHOST), 80)),
-        v4.into()
-    );
+    assert_eq!(family::<Ip, _>((IpAddr::from(Ipv4Addr::LOCALHOST), 80)), v4.into());
     let unix = UnixAddr::from_path("/run/x").unwrap();
     assert_eq!(family::<Unix, _>(Path::new("/run/x")), unix);
     assert_eq!(family::<Unix, _>(&PathBuf::from("/run/x")), unix);
@@ -338,14 +251,8 @@ fn text_as_an_address_is_a_literal_and_the_error_says_what_it_is_instead() {
     ] {
         let error = text.into_address().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{text}");
-        let inner = error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<ParseEndpointError>());
-        assert_eq!(
-            inner.map(ParseEndpointError::part),
-            Some(part),
-            "{text}: {error}"
-        );
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ParseEndpointError>());
+        assert_eq!(inner.map(ParseEndpointError::part), Some(part), "{text}: {error}");
     }
 }
 
@@ -361,12 +268,7 @@ fn a_peer_says_who_it_is() {
 }
 
 fn socket_addr() -> impl Strategy<Value = SocketAddr> {
-    let v6 = (
-        any::<Ipv6Addr>(),
-        any::<u16>(),
-        any::<u32>(),
-        prop_oneof![Just(0), any::<u32>()],
-    )
+    let v6 = (any::<Ipv6Addr>(), any::<u16>(), any::<u32>(), prop_oneof![Just(0), any::<u32>()])
         .prop_map(|(ip, port, flow, scope)| SocketAddrV6::new(ip, port, flow, scope).into());
     prop_oneof![any::<(Ipv4Addr, u16)>().prop_map(SocketAddr::from), v6]
 }
@@ -379,10 +281,7 @@ fn unix_addr() -> impl Strategy<Value = UnixAddr> {
         let bytes: Vec<u8> = bytes.into_iter().filter(|&byte| byte != 0).collect();
         UnixAddr::from_path(OsString::from_vec(bytes)).ok()
     });
-    prop_oneof![
-        path,
-        bytes().prop_map(|bytes| UnixAddr::from_abstract(bytes).unwrap())
-    ]
+    prop_oneof![path, bytes().prop_map(|bytes| UnixAddr::from_abstract(bytes).unwrap())]
 }
 
 fn host_port() -> impl Strategy<Value = HostPort> {
@@ -408,11 +307,7 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
     prop_oneof![
         (host_port(), version, any::<bool>()).prop_map(|(at, version, udp)| {
             let at = at.clone().with_version(version).unwrap_or(at);
-            if udp {
-                Endpoint::udp(at)
-            } else {
-                Endpoint::tcp(at)
-            }
+            if udp { Endpoint::udp(at) } else { Endpoint::tcp(at) }
         }),
         socket_addr().prop_map(Endpoint::tcp),
         (unix_addr(), 2..5usize).prop_map(|(addr, transport)| {

@@ -39,12 +39,7 @@ const fn row(
     imports: &'static str,
     crates: &'static str,
 ) -> Row {
-    Row {
-        module,
-        floor,
-        imports,
-        crates,
-    }
+    Row { module, floor, imports, crates }
 }
 
 #[rustfmt::skip] // one row a line, in columns
@@ -70,17 +65,8 @@ const TABLE: &[Row] = &[
 ];
 
 /// Every crate that the manifest depends on, or may one day; none of them is free for all.
-const OUTSIDE: &[&str] = &[
-    "dns_lookup",
-    "io_uring",
-    "libc",
-    "log",
-    "memchr",
-    "rustix",
-    "socket2",
-    "thiserror",
-    "url",
-];
+const OUTSIDE: &[&str] =
+    &["dns_lookup", "io_uring", "libc", "log", "memchr", "rustix", "socket2", "thiserror", "url"];
 
 /// What names a descriptor or a clock: not for the pure wing, which is told `now` and handed bytes.
 /// The paths count wherever they stand in a longer one.
@@ -133,9 +119,7 @@ impl Row {
 
     fn may_import(&self, other: &Row) -> bool {
         let mut words = self.imports.split_whitespace();
-        let taken_out = words
-            .clone()
-            .any(|word| word.strip_prefix('-') == Some(other.module));
+        let taken_out = words.clone().any(|word| word.strip_prefix('-') == Some(other.module));
         !taken_out && words.any(|word| word == other.module || word == other.floor.word())
     }
 
@@ -182,11 +166,7 @@ impl Source {
         let (code, comments) = split(text);
         let tokens = tokenize(&code);
         // A file of that name is declared `#[cfg(test)] mod tests;`.
-        let product = if path.ends_with("/tests.rs") {
-            Vec::new()
-        } else {
-            without_tests(&tokens)
-        };
+        let product = if path.ends_with("/tests.rs") { Vec::new() } else { without_tests(&tokens) };
         Source {
             path: path.to_owned(),
             lines: text.lines().map(str::to_owned).collect(),
@@ -207,11 +187,7 @@ impl Source {
     }
 
     fn breach(&self, line: usize, what: impl Into<String>) -> Breach {
-        Breach {
-            path: self.path.clone(),
-            line,
-            what: what.into(),
-        }
+        Breach { path: self.path.clone(), line, what: what.into() }
     }
 }
 
@@ -278,9 +254,7 @@ fn piece(rest: &[char]) -> (Kind, usize) {
 }
 
 fn word(rest: &[char]) -> usize {
-    rest.iter()
-        .take_while(|c| c.is_alphanumeric() || **c == '_')
-        .count()
+    rest.iter().take_while(|c| c.is_alphanumeric() || **c == '_').count()
 }
 
 fn block_comment(rest: &[char]) -> usize {
@@ -324,19 +298,14 @@ fn tokenize(code: &str) -> Vec<Token> {
     for (index, line) in code.lines().enumerate() {
         let mut rest = line.trim_start();
         while let Some(first) = rest.chars().next() {
-            let word = rest
-                .find(|c: char| !c.is_alphanumeric() && c != '_')
-                .unwrap_or(rest.len());
+            let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
             let long = LONG.iter().find(|op| rest.starts_with(**op));
             let len = match long {
                 _ if word > 0 => word,
                 Some(op) => op.len(),
                 None => first.len_utf8(),
             };
-            tokens.push(Token {
-                text: rest[..len].to_owned(),
-                line: index + 1,
-            });
+            tokens.push(Token { text: rest[..len].to_owned(), line: index + 1 });
             rest = rest[len..].trim_start();
         }
     }
@@ -540,13 +509,7 @@ fn use_tree(
             binds = Some(text(tokens, at + 1).to_owned());
             at += 2;
         }
-        found.push(Found {
-            segments,
-            global,
-            binds,
-            inside: Vec::new(),
-            line,
-        });
+        found.push(Found { segments, global, binds, inside: Vec::new(), line });
         return at;
     }
     at
@@ -577,10 +540,8 @@ fn resolve(path: &Found, module: &[String], bound: &[String]) -> Target {
 
 /// Names of this file that hide an outside crate of the same name: `mod url;`, `use super::url;`.
 fn bound(tokens: &[Token], found: &[Found]) -> Vec<String> {
-    let declared = tokens
-        .windows(2)
-        .filter(|pair| pair[0].text == "mod")
-        .map(|pair| pair[1].text.clone());
+    let declared =
+        tokens.windows(2).filter(|pair| pair[0].text == "mod").map(|pair| pair[1].text.clone());
     let imported = found
         .iter()
         .filter(|path| path.segments.len() > 1 && !OUTSIDE.contains(&path.segments[0].as_str()))
@@ -807,11 +768,8 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 fn keeps(check: fn(&Source) -> Vec<Breach>, folders: &[&str]) {
     let sources = sources(folders);
     assert!(!sources.is_empty(), "no source found in {folders:?}");
-    let breaches: Vec<String> = sources
-        .iter()
-        .flat_map(check)
-        .map(|breach| breach.to_string())
-        .collect();
+    let breaches: Vec<String> =
+        sources.iter().flat_map(check).map(|breach| breach.to_string()).collect();
     assert!(breaches.is_empty(), "\n{}\n", breaches.join("\n"));
 }
 
@@ -841,10 +799,7 @@ fn files_are_short_or_say_why() {
 #[test]
 fn the_crate_stays_small() {
     let lines: usize = sources(SRC).iter().map(|source| source.lines.len()).sum();
-    assert!(
-        lines < SRC_LINES_MAX,
-        "src has {lines} lines, {SRC_LINES_MAX} are too many"
-    );
+    assert!(lines < SRC_LINES_MAX, "src has {lines} lines, {SRC_LINES_MAX} are too many");
 }
 
 #[test]
@@ -869,10 +824,7 @@ fn every_dependency_is_known_here() {
         .into_iter()
         .filter(|name| !OUTSIDE.contains(&name.as_str()))
         .collect();
-    assert!(
-        unknown.is_empty(),
-        "in Cargo.toml, but not in OUTSIDE: {unknown:?}"
-    );
+    assert!(unknown.is_empty(), "in Cargo.toml, but not in OUTSIDE: {unknown:?}");
 }
 
 /// The keys of `[dependencies]` and of `[target.'..'.dependencies]`, as code spells them.
@@ -921,29 +873,17 @@ fn the_table_goes_down_and_has_no_circle() {
             let known = |other: &Row| {
                 word.trim_start_matches('-') == other.module || word == other.floor.word()
             };
-            assert!(
-                TABLE.iter().any(known),
-                "{}: `{word}` is nothing",
-                row.module
-            );
+            assert!(TABLE.iter().any(known), "{}: `{word}` is nothing", row.module);
         }
         for name in row.crates.split_whitespace() {
-            assert!(
-                OUTSIDE.contains(&name),
-                "{}: `{name}` is not in OUTSIDE",
-                row.module
-            );
+            assert!(OUTSIDE.contains(&name), "{}: `{name}` is not in OUTSIDE", row.module);
         }
         for other in TABLE.iter().filter(|other| row.may_import(other)) {
             let sideways = row.floor == other.floor;
             let down = row.floor.height() > other.floor.height();
             assert!(sideways || down, "{} imports {}", row.module, other.module);
         }
-        assert!(
-            !reaches(row, row, 6),
-            "{} imports itself in a circle",
-            row.module
-        );
+        assert!(!reaches(row, row, 6), "{} imports itself in a circle", row.module);
     }
 }
 
@@ -988,11 +928,7 @@ fn test_items_are_left_out_and_nothing_else() {
         ("#[cfg(not(test))] f();", "# [ cfg ( not ( test ) ) ] f ( ) ;"),
     ];
     for (code, expected) in cases {
-        assert_eq!(
-            spell(&Source::new("src/addr.rs", code).product),
-            expected,
-            "{code}"
-        );
+        assert_eq!(spell(&Source::new("src/addr.rs", code).product), expected, "{code}");
     }
     assert!(Source::new("src/codec/tests.rs", "a").product.is_empty());
 }
@@ -1003,9 +939,7 @@ fn paths_are_read_from_trees_and_expressions() {
         <L as m::N>::o::p; ::q::r(); impl use<'a, T>; extern crate s; pub(in t::u) v: w,";
     let found = paths(&tokenize(&split(code).0));
     let spelled: Vec<String> = found.iter().map(|path| path.segments.join("::")).collect();
-    let expected = [
-        "a::b", "a::b::c", "a::e::*", "f", "h::I", "m::N", "q::r", "s", "t::u",
-    ];
+    let expected = ["a::b", "a::b::c", "a::e::*", "f", "h::I", "m::N", "q::r", "s", "t::u"];
     assert_eq!(spelled, expected);
     assert_eq!(found[1].binds.as_deref(), Some("d"));
 }

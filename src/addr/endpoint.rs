@@ -54,18 +54,12 @@ impl Endpoint {
     /// assert_eq!(endpoint.to_string(), "tcp://127.0.0.1:80");
     /// ```
     pub fn tcp(at: impl Into<HostPort>) -> Self {
-        Endpoint {
-            transport: Transport::Tcp,
-            place: Place::Net(at.into()),
-        }
+        Endpoint { transport: Transport::Tcp, place: Place::Net(at.into()) }
     }
 
     /// UDP at a host and port, or at a socket address.
     pub fn udp(at: impl Into<HostPort>) -> Self {
-        Endpoint {
-            transport: Transport::Udp,
-            place: Place::Net(at.into()),
-        }
+        Endpoint { transport: Transport::Udp, place: Place::Net(at.into()) }
     }
 
     /// A Unix stream socket.
@@ -77,26 +71,17 @@ impl Endpoint {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn unix(addr: UnixAddr) -> Self {
-        Endpoint {
-            transport: Transport::Unix,
-            place: Place::Unix(addr),
-        }
+        Endpoint { transport: Transport::Unix, place: Place::Unix(addr) }
     }
 
     /// A Unix datagram socket.
     pub fn unix_datagram(addr: UnixAddr) -> Self {
-        Endpoint {
-            transport: Transport::UnixDatagram,
-            place: Place::Unix(addr),
-        }
+        Endpoint { transport: Transport::UnixDatagram, place: Place::Unix(addr) }
     }
 
     /// A Unix seqpacket socket.
     pub fn unix_seqpacket(addr: UnixAddr) -> Self {
-        Endpoint {
-            transport: Transport::UnixSeqPacket,
-            place: Place::Unix(addr),
-        }
+        Endpoint { transport: Transport::UnixSeqPacket, place: Place::Unix(addr) }
     }
 
     /// An address and how it is spoken to; `None` if it cannot be spoken to so.

@@ -11,21 +11,16 @@ pub(super) fn parse_host(text: &str) -> Result<Host, ParseEndpointError> {
     if text == "*" {
         return Ok(Host::Everywhere);
     }
-    if let Some(inside) = text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'))
-    {
+    if let Some(inside) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
         let (ip, zone) = match inside.split_once('%') {
             Some((ip, zone)) => (ip, Some(parse_zone(zone)?)),
             None => (inside, None),
         };
         return match ip.parse() {
             Ok(ip) => Ok(Host::V6(ip, zone)),
-            Err(_) => Err(ParseEndpointError::new(
-                Part::Host,
-                text,
-                "an IPv6 address in the brackets",
-            )),
+            Err(_) => {
+                Err(ParseEndpointError::new(Part::Host, text, "an IPv6 address in the brackets"))
+            }
         };
     }
     match text.parse() {
@@ -50,16 +45,8 @@ pub(super) fn parse_port(text: &str) -> Result<Port, ParseEndpointError> {
     }
     match text.parse() {
         Ok(number) if text == "0" || !text.starts_with('0') => Ok(Port::Number(number)),
-        Ok(_) => Err(ParseEndpointError::new(
-            Part::Port,
-            text,
-            "no zeros in front",
-        )),
-        Err(_) => Err(ParseEndpointError::new(
-            Part::Port,
-            text,
-            "a number up to 65535",
-        )),
+        Ok(_) => Err(ParseEndpointError::new(Part::Port, text, "no zeros in front")),
+        Err(_) => Err(ParseEndpointError::new(Part::Port, text, "a number up to 65535")),
     }
 }
 
@@ -95,9 +82,7 @@ pub(super) fn check_name(name: &str) -> Result<(), ParseEndpointError> {
 /// The rule of WHATWG's URL standard, "ends in a number": such a host is an IPv4 address or wrong,
 /// never a name, since libc would read a number into it.
 fn looks_like_a_number(label: &str) -> bool {
-    let hex = label
-        .strip_prefix("0x")
-        .or_else(|| label.strip_prefix("0X"));
+    let hex = label.strip_prefix("0x").or_else(|| label.strip_prefix("0X"));
     is_digits(label) || hex.is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 

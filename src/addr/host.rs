@@ -104,11 +104,7 @@ impl HostPort {
         if let Port::Service(name) = &port {
             check_service(name)?;
         }
-        Ok(HostPort {
-            host,
-            port,
-            version: IpVersion::Any,
-        })
+        Ok(HostPort { host, port, version: IpVersion::Any })
     }
 
     /// The same for one version of IP.
@@ -125,11 +121,7 @@ impl HostPort {
                 return Ok(self);
             }
         };
-        Err(ParseEndpointError::new(
-            Part::Host,
-            &self.host.to_string(),
-            expected,
-        ))
+        Err(ParseEndpointError::new(Part::Host, &self.host.to_string(), expected))
     }
 
     /// The host.
@@ -212,11 +204,7 @@ impl From<SocketAddr> for HostPort {
 impl From<SocketAddrV4> for HostPort {
     fn from(addr: SocketAddrV4) -> Self {
         let (host, port) = (Host::V4(*addr.ip()), Port::Number(addr.port()));
-        HostPort {
-            host,
-            port,
-            version: IpVersion::Any,
-        }
+        HostPort { host, port, version: IpVersion::Any }
     }
 }
 
@@ -228,11 +216,7 @@ impl From<SocketAddrV6> for HostPort {
             index => Some(Zone::Index(index)),
         };
         let (host, port) = (Host::V6(*addr.ip(), zone), Port::Number(addr.port()));
-        HostPort {
-            host,
-            port,
-            version: IpVersion::Any,
-        }
+        HostPort { host, port, version: IpVersion::Any }
     }
 }
 

@@ -53,11 +53,7 @@ pub struct ParseEndpointError {
 
 impl ParseEndpointError {
     pub(super) fn new(part: Part, text: &str, expected: impl Into<Cow<'static, str>>) -> Self {
-        ParseEndpointError {
-            part,
-            text: quote(text).into(),
-            expected: expected.into(),
-        }
+        ParseEndpointError { part, text: quote(text).into(), expected: expected.into() }
     }
 
     /// The part that is wrong.
@@ -81,11 +77,7 @@ impl fmt::Display for ParseEndpointError {
         if self.text.is_empty() {
             write!(f, "no {}: expected {}", self.part, self.expected)
         } else {
-            write!(
-                f,
-                "bad {} `{}`: expected {}",
-                self.part, self.text, self.expected
-            )
+            write!(f, "bad {} `{}`: expected {}", self.part, self.text, self.expected)
         }
     }
 }
@@ -133,11 +125,7 @@ pub(super) fn split_host_port(text: &str) -> Result<(&str, &str), ParseEndpointE
         return match rest.strip_prefix(':') {
             Some(port) => Ok((host, port)),
             None if rest.is_empty() => Err(no_port(host)),
-            None => Err(ParseEndpointError::new(
-                Part::Port,
-                rest,
-                "`:PORT` right after the `]`",
-            )),
+            None => Err(ParseEndpointError::new(Part::Port, rest, "`:PORT` right after the `]`")),
         };
     }
     let Some((host, port)) = text.rsplit_once(':') else {

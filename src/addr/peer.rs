@@ -25,42 +25,27 @@ pub struct Peer {
 impl Peer {
     /// A peer over TCP.
     pub fn tcp(addr: impl Into<SocketAddr>) -> Self {
-        Peer {
-            addr: AnyAddr::Ip(addr.into()),
-            transport: Transport::Tcp,
-        }
+        Peer { addr: AnyAddr::Ip(addr.into()), transport: Transport::Tcp }
     }
 
     /// A peer over UDP.
     pub fn udp(addr: impl Into<SocketAddr>) -> Self {
-        Peer {
-            addr: AnyAddr::Ip(addr.into()),
-            transport: Transport::Udp,
-        }
+        Peer { addr: AnyAddr::Ip(addr.into()), transport: Transport::Udp }
     }
 
     /// A peer over a Unix stream.
     pub fn unix(addr: UnixAddr) -> Self {
-        Peer {
-            addr: AnyAddr::Unix(addr),
-            transport: Transport::Unix,
-        }
+        Peer { addr: AnyAddr::Unix(addr), transport: Transport::Unix }
     }
 
     /// A peer over Unix datagrams.
     pub fn unix_datagram(addr: UnixAddr) -> Self {
-        Peer {
-            addr: AnyAddr::Unix(addr),
-            transport: Transport::UnixDatagram,
-        }
+        Peer { addr: AnyAddr::Unix(addr), transport: Transport::UnixDatagram }
     }
 
     /// A peer over Unix seqpacket.
     pub fn unix_seqpacket(addr: UnixAddr) -> Self {
-        Peer {
-            addr: AnyAddr::Unix(addr),
-            transport: Transport::UnixSeqPacket,
-        }
+        Peer { addr: AnyAddr::Unix(addr), transport: Transport::UnixSeqPacket }
     }
 
     /// An address and how it is spoken to; `None` if it cannot be spoken to so.
@@ -125,10 +110,7 @@ mod tests {
             assert_eq!(Peer::from_addr(transport, misfit.clone()), None);
             assert_eq!(Endpoint::from_addr(transport, misfit.clone()), None);
             let peer = Peer::from_addr(transport, fits.clone()).unwrap();
-            assert_eq!(
-                Transport::of(transport.socket_type(), fits),
-                Some(transport)
-            );
+            assert_eq!(Transport::of(transport.socket_type(), fits), Some(transport));
             assert_eq!(peer.to_string(), Endpoint::from(peer).to_string());
         }
     }

@@ -32,11 +32,8 @@ use super::{ParseEndpointError, Part, parse};
 pub struct UnixAddr(Option<Arc<[u8]>>);
 
 /// Bytes of `sun_path`, the field of `sockaddr_un`: 108 on Linux, 104 on the BSDs and macOS.
-const SUN_PATH_BYTES: usize = if cfg!(any(target_os = "linux", target_os = "android")) {
-    108
-} else {
-    104
-};
+const SUN_PATH_BYTES: usize =
+    if cfg!(any(target_os = "linux", target_os = "android")) { 108 } else { 104 };
 
 impl UnixAddr {
     /// The longest path and the longest abstract name, in bytes: 107 on Linux.
@@ -138,11 +135,7 @@ impl UnixAddr {
         } else {
             return Ok(UnixAddr(Some(path.into())));
         };
-        Err(ParseEndpointError::new(
-            Part::Path,
-            &String::from_utf8_lossy(path),
-            expected,
-        ))
+        Err(ParseEndpointError::new(Part::Path, &String::from_utf8_lossy(path), expected))
     }
 
     pub(super) fn abstract_from_bytes(name: &[u8]) -> Result<Self, ParseEndpointError> {
@@ -234,16 +227,10 @@ mod tests {
     #[test]
     fn paths_fit_up_to_the_last_byte_and_are_never_cut() {
         let longest = "x".repeat(UnixAddr::BYTES_MAX);
-        assert_eq!(
-            UnixAddr::from_path(&longest).unwrap().as_path(),
-            Some(Path::new(&longest))
-        );
+        assert_eq!(UnixAddr::from_path(&longest).unwrap().as_path(), Some(Path::new(&longest)));
         let error = UnixAddr::from_path(longest + "x").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
-        assert!(
-            error.to_string().contains("at most 107 bytes, not 108"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("at most 107 bytes, not 108"), "{error}");
     }
 
     #[test]
@@ -255,15 +242,9 @@ mod tests {
     #[test]
     fn abstract_names_hold_any_bytes_up_to_the_limit() {
         let name = [0u8; UnixAddr::BYTES_MAX];
-        assert_eq!(
-            UnixAddr::from_abstract(name).unwrap().as_abstract_name(),
-            Some(&name[..])
-        );
+        assert_eq!(UnixAddr::from_abstract(name).unwrap().as_abstract_name(), Some(&name[..]));
         assert!(UnixAddr::from_abstract([0u8; UnixAddr::BYTES_MAX + 1]).is_err());
-        assert_eq!(
-            UnixAddr::from_abstract("").unwrap().as_abstract_name(),
-            Some(&b""[..])
-        );
+        assert_eq!(UnixAddr::from_abstract("").unwrap().as_abstract_name(), Some(&b""[..]));
     }
 
     #[test]
@@ -280,16 +261,9 @@ mod tests {
     #[test]
     fn addresses_of_std_are_taken_over() {
         let (one, _other) = net::UnixStream::pair().unwrap();
-        assert!(
-            UnixAddr::try_from(one.local_addr().unwrap())
-                .unwrap()
-                .is_unnamed()
-        );
+        assert!(UnixAddr::try_from(one.local_addr().unwrap()).unwrap().is_unnamed());
         let path = net::SocketAddr::from_pathname("/run/x").unwrap();
-        assert_eq!(
-            UnixAddr::try_from(path).unwrap(),
-            UnixAddr::from_path("/run/x").unwrap()
-        );
+        assert_eq!(UnixAddr::try_from(path).unwrap(), UnixAddr::from_path("/run/x").unwrap());
         #[cfg(target_os = "linux")]
         {
             let name = net::SocketAddr::from_abstract_name(b"n\0m").unwrap();

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 
 use super::open::{self, Stacks};
-use super::{Received, Socket, uninterrupted};
+use super::{Received, Socket};
 use crate::addr::{Address, ConnectedDatagram, Datagram, IntoAddress, Ip, Kind, Supports};
 use crate::sys::{address, transfer};
 
@@ -33,11 +33,7 @@ impl<F: Supports<Datagram>> Socket<F, Datagram> {
     /// ```
     pub fn bind<A: IntoAddress<Family = F>>(address: A) -> io::Result<Self> {
         let address = address.into_address()?.to_any();
-        Ok(Self::from_raw(open::bind(
-            &address,
-            Datagram::TYPE,
-            Stacks::One,
-        )?))
+        Ok(Self::from_raw(open::bind(&address, Datagram::TYPE, Stacks::One)?))
     }
 
     /// Sends one datagram: `sendto(2)`. Blocks while the send buffer (over Unix: the receiver's
@@ -65,7 +61,7 @@ impl<F: Supports<Datagram>> Socket<F, Datagram> {
     /// ```
     pub fn send_to(&self, datagram: &[u8], to: &F::Address) -> io::Result<usize> {
         let to = address::to_sock_addr(&to.to_any())?;
-        uninterrupted(|| transfer::send_to(&self.raw, datagram, &to))
+        self.writing(|| transfer::send_to(&self.raw, datagram, &to))
     }
 
     /// Receives one datagram and who sent it: `recvmsg(2)`. Blocks until there is one.
@@ -85,7 +81,8 @@ impl<F: Supports<Datagram>> Socket<F, Datagram> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<Received<F::Address>> {
-        let (len, truncated, from) = uninterrupted(|| transfer::recv_message_from(&self.raw, buf))?;
+        let (len, truncated, from) =
+            self.reading(|| transfer::recv_message_from(&self.raw, buf))?;
         Ok(Received::new(len, truncated, open::address_of::<F>(&from)?))
     }
 
@@ -137,11 +134,7 @@ impl Socket<Ip, Datagram> {
     /// ```
     pub fn bind_dual_stack(port: u16) -> io::Result<Self> {
         let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).to_any();
-        Ok(Self::from_raw(open::bind(
-            &address,
-            Datagram::TYPE,
-            Stacks::Both,
-        )?))
+        Ok(Self::from_raw(open::bind(&address, Datagram::TYPE, Stacks::Both)?))
     }
 }
 

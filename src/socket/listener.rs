@@ -147,10 +147,7 @@ impl<F: Supports<K>, K: Connected> Listener<F, K> {
 impl<F: Supports<K>, K: Kind> Listener<F, K> {
     /// The caller knows that the descriptor is of this family and kind, and listens.
     pub(crate) fn from_raw(raw: RawSocket) -> Self {
-        Self {
-            raw,
-            shape: PhantomData,
-        }
+        Self { raw, shape: PhantomData }
     }
 
     /// Where it listens: `getsockname(2)`. Does not block.
@@ -222,10 +219,7 @@ impl Listener<Ip, Stream> {
     /// ```
     pub fn bind_dual_stack(port: u16) -> io::Result<Self> {
         let address = AnyAddr::Ip(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
-        Self::listen(
-            open::bind(&address, Stream::TYPE, Stacks::Both)?,
-            BACKLOG_MAX,
-        )
+        Self::listen(open::bind(&address, Stream::TYPE, Stacks::Both)?, BACKLOG_MAX)
     }
 }
 
@@ -266,8 +260,6 @@ impl<F: Supports<K>, K: Connected> FusedIterator for Incoming<'_, F, K> {}
 
 impl<F: Supports<K>, K: Kind> fmt::Debug for Incoming<'_, F, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Incoming")
-            .field("listener", self.listener)
-            .finish()
+        f.debug_struct("Incoming").field("listener", self.listener).finish()
     }
 }

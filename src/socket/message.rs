@@ -4,7 +4,7 @@
 
 use std::io::{self, IoSlice};
 
-use super::{Socket, uninterrupted};
+use super::Socket;
 use crate::addr::{ConnectedDatagram, Kind, SeqPacket, Supports};
 use crate::sys::transfer;
 
@@ -28,11 +28,7 @@ pub struct Received<A = ()> {
 
 impl<A> Received<A> {
     pub(super) fn new(len: usize, truncated: bool, from: A) -> Self {
-        Self {
-            len,
-            from,
-            truncated,
-        }
+        Self { len, from, truncated }
     }
 }
 
@@ -63,9 +59,9 @@ impl<F: Supports<SeqPacket>> Socket<F, SeqPacket> {
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send).
+    /// As [`send`](Self::send); more than 1,024 pieces (`EMSGSIZE`).
     pub fn send_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        uninterrupted(|| transfer::send_vectored(&self.raw, pieces))
+        self.writing(|| transfer::send_vectored(&self.raw, pieces))
     }
 
     /// Receives one message: `recvmsg(2)`. Blocks until there is one.
@@ -128,9 +124,9 @@ impl<F: Supports<ConnectedDatagram>> Socket<F, ConnectedDatagram> {
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send).
+    /// As [`send`](Self::send); more than 1,024 pieces (`EMSGSIZE`).
     pub fn send_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        uninterrupted(|| transfer::send_vectored(&self.raw, pieces))
+        self.writing(|| transfer::send_vectored(&self.raw, pieces))
     }
 
     /// Receives one datagram from the peer: `recvmsg(2)`. Blocks until there is one. The kernel drops
@@ -156,11 +152,11 @@ impl<F: Supports<ConnectedDatagram>> Socket<F, ConnectedDatagram> {
 
 impl<F: Supports<K>, K: Kind> Socket<F, K> {
     fn send_message(&self, message: &[u8]) -> io::Result<usize> {
-        uninterrupted(|| transfer::send(&self.raw, message))
+        self.writing(|| transfer::send(&self.raw, message))
     }
 
     fn recv_message(&self, buf: &mut [u8]) -> io::Result<Received> {
-        let (len, truncated) = uninterrupted(|| transfer::recv_message(&self.raw, buf))?;
+        let (len, truncated) = self.reading(|| transfer::recv_message(&self.raw, buf))?;
         Ok(Received::new(len, truncated, ()))
     }
 }

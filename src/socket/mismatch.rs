@@ -27,7 +27,7 @@ use crate::addr::{
 /// let udp = OwnedFd::from(UdpSocket::bind("[::1]:0")?);
 /// let error = TcpStream::<Ipv4>::try_from(udp).unwrap_err();
 /// assert_eq!(error.to_string(), "expected an IPv4 stream socket, found an IPv6 datagram socket");
-/// let udp = UdpSocket::try_from(error.into_fd())?; // still open
+/// let udp: UdpSocket = error.into_fd().try_into()?; // still open
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
@@ -97,11 +97,7 @@ pub(super) fn check<F: Supports<K>, K: Kind>(
         // `ENOTSOCK`, above all; the reason is the kernel's to say.
         Err(error) => format!("no socket ({error})"),
     };
-    Err(Mismatch {
-        fd: raw.into(),
-        expected: wanted.describe(),
-        found,
-    })
+    Err(Mismatch { fd: raw.into(), expected: wanted.describe(), found })
 }
 
 /// What the types ask for.
@@ -144,12 +140,7 @@ impl Wanted {
             (false, false, true) => "a Unix",
             _ => "an IP or Unix",
         };
-        describe(
-            family,
-            name_of(open::type_of(self.kind)),
-            self.role,
-            self.connected,
-        )
+        describe(family, name_of(open::type_of(self.kind)), self.role, self.connected)
     }
 }
 
@@ -168,18 +159,9 @@ struct Found {
 
 impl Found {
     fn ask(raw: &RawSocket) -> io::Result<Self> {
-        let role = if raw.is_listener()? {
-            Role::Listener
-        } else {
-            Role::Socket
-        };
+        let role = if raw.is_listener()? { Role::Listener } else { Role::Socket };
         let connected = raw.peer_addr().is_ok();
-        Ok(Self {
-            domain: raw.domain()?,
-            kind: raw.r#type()?,
-            role,
-            connected,
-        })
+        Ok(Self { domain: raw.domain()?, kind: raw.r#type()?, role, connected })
     }
 
     fn describe(&self) -> String {

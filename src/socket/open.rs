@@ -86,16 +86,22 @@ fn connect_unix(raw: &RawSocket, to: &SockAddr, deadline: Option<Instant>) -> io
     let Some(deadline) = deadline else {
         return super::uninterrupted(|| raw.connect(to));
     };
-    super::uninterrupted(|| {
+    loop {
         let left = deadline.saturating_duration_since(Instant::now());
         raw.set_write_timeout(Some(left.max(SHORTEST)))?;
         match raw.connect(to) {
+            Ok(()) => break,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Err(io::ErrorKind::TimedOut.into())
+                return Err(io::ErrorKind::TimedOut.into());
             }
-            result => result,
+            // The kernel's tick is long enough for signals to interrupt even the last, short wait.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted && left.is_zero() => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
-    })?;
+    }
     raw.set_write_timeout(None)
 }
 

@@ -50,16 +50,8 @@ impl<F: Supports<K>, K: Connected> Socket<F, K> {
     /// ```
     pub fn split(self) -> (ReadHalf<F, K>, WriteHalf<F, K>) {
         let socket = Arc::new(self);
-        let read = ReadHalf {
-            socket: Arc::clone(&socket),
-        };
-        (
-            read,
-            WriteHalf {
-                socket,
-                shut_on_drop: true,
-            },
-        )
+        let read = ReadHalf { socket: Arc::clone(&socket) };
+        (read, WriteHalf { socket, shut_on_drop: true })
     }
 }
 
@@ -249,10 +241,7 @@ pub struct ReuniteError<F: Supports<K>, K: Connected> {
 impl<F: Supports<K>, K: Kind + Connected> fmt::Debug for ReuniteError<F, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("ReuniteError");
-        debug
-            .field("read", &self.read)
-            .field("write", &self.write)
-            .finish()
+        debug.field("read", &self.read).field("write", &self.write).finish()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 
-use super::{Socket, uninterrupted};
+use super::Socket;
 use crate::addr::{Connected, IpFamily, Stream, Supports};
 use crate::sys::transfer;
 
@@ -28,7 +28,7 @@ impl<F: Supports<Stream>> Socket<F, Stream> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        uninterrupted(|| transfer::peek(&self.raw, buf))
+        self.reading(|| transfer::peek(&self.raw, buf))
     }
 
     /// Whether small writes leave at once: `TCP_NODELAY`.
@@ -99,11 +99,12 @@ impl<F: Supports<K>, K: Connected> Socket<F, K> {
 /// `recv(2)`; 0 is the end of the stream.
 impl<F: Supports<Stream>> Read for &Socket<F, Stream> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        uninterrupted(|| (&self.raw).read(buf))
+        self.reading(|| (&self.raw).read(buf))
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        uninterrupted(|| (&self.raw).read_vectored(bufs))
+        let count = bufs.len().min(PIECES_MAX);
+        self.reading(|| (&self.raw).read_vectored(&mut bufs[..count]))
     }
 }
 
@@ -122,11 +123,12 @@ impl<F: Supports<Stream>> Read for Socket<F, Stream> {
 /// raises no signal.
 impl<F: Supports<Stream>> Write for &Socket<F, Stream> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        uninterrupted(|| transfer::send(&self.raw, buf))
+        self.writing(|| transfer::send(&self.raw, buf))
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        uninterrupted(|| transfer::send_vectored(&self.raw, bufs))
+        let bufs = &bufs[..bufs.len().min(PIECES_MAX)];
+        self.writing(|| transfer::send_vectored(&self.raw, bufs))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -149,3 +151,6 @@ impl<F: Supports<Stream>> Write for Socket<F, Stream> {
         Ok(())
     }
 }
+
+/// `IOV_MAX`: the kernel refuses more pieces in one call. A stream just takes fewer bytes then.
+const PIECES_MAX: usize = 1024;

@@ -155,6 +155,24 @@ mod tests {
     }
 
     #[test]
+    fn the_kernel_tells_of_a_peer_whose_path_has_no_nul() {
+        let dir = std::env::temp_dir();
+        let start = format!("{}/sockeye-{}-", dir.display(), std::process::id());
+        let full = format!("{start:p<108}");
+        assert_eq!(full.len(), UnixAddr::BYTES_MAX + 1, "{}: too long", dir.display());
+        let new = || socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None);
+        let (listener, client) = (new().unwrap(), new().unwrap());
+        listener.bind(&SockAddr::unix("").unwrap()).unwrap(); // the kernel chooses a name
+        listener.listen(1).unwrap();
+        client.bind(&raw(AF_UNIX, full.as_bytes())).unwrap();
+        client.connect(&listener.local_addr().unwrap()).unwrap();
+        let (_server, from) = listener.accept().unwrap();
+        std::fs::remove_file(&full).unwrap();
+        let from = from_sock_addr(&from).unwrap();
+        assert_eq!(from.as_unix().unwrap().as_path(), Some(Path::new(&full)));
+    }
+
+    #[test]
     fn no_address_is_the_unnamed_one() {
         // SAFETY: zeroed storage of which no byte is valid: nothing to match.
         let none = unsafe { SockAddr::new(socket2::SockAddrStorage::zeroed(), 0) };

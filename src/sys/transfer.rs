@@ -11,11 +11,7 @@ use socket2::{MaybeUninitSlice, SockAddr, Socket};
 
 /// `accept4(SOCK_CLOEXEC)`, with `SOCK_NONBLOCK` if asked for.
 pub(crate) fn accept(socket: &Socket, nonblocking: bool) -> io::Result<(Socket, SockAddr)> {
-    socket.accept4(if nonblocking {
-        CLOEXEC | NONBLOCK
-    } else {
-        CLOEXEC
-    })
+    socket.accept4(if nonblocking { CLOEXEC | NONBLOCK } else { CLOEXEC })
 }
 
 /// `send(MSG_NOSIGNAL)`.

@@ -24,10 +24,7 @@ pub(crate) fn until_writable(fd: BorrowedFd<'_>, deadline: Option<Instant>) -> i
                 Timespec::try_from(left).ok()
             }
         };
-        match poll(
-            &mut [PollFd::from_borrowed_fd(fd, PollFlags::OUT)],
-            left.as_ref(),
-        ) {
+        match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::OUT)], left.as_ref()) {
             Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
             Ok(_) => return Ok(()),
             Err(Errno::INTR) => {}

@@ -1,0 +1,261 @@
+//! Memory for bytes on their way: one read buffer and one output buffer a worker.
+//!
+//! Both start on a page boundary. A big buffer that starts a few bytes behind one, as the allocator
+//! hands them out, can cost more than twice the CPU when the kernel copies into or out of it.
+//!
+//! The alignment needs no unsafe code: a `Vec` is made one page larger than asked, and the bytes
+//! before the first boundary stay unused.
+
+use std::fmt;
+use std::ops::Range;
+
+/// The size of a page, as far as alignment goes.
+const PAGE: usize = 4096;
+
+/// Where a worker reads into. Its content is good until the next read.
+pub(crate) struct Scratch {
+    bytes: Vec<u8>,
+    base: usize,
+    size: usize,
+}
+
+impl Scratch {
+    pub(crate) fn new(size: usize) -> Scratch {
+        let bytes = vec![0; size + PAGE];
+        Scratch { base: page_offset(&bytes), bytes, size }
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    pub(crate) fn as_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.base..self.base + self.size]
+    }
+
+    pub(crate) fn filled(&self, length: usize) -> &[u8] {
+        &self.bytes[self.base..self.base + length]
+    }
+}
+
+/// Encoded output that waits for the kernel: a stream of bytes, or whole datagrams.
+///
+/// It moves as a whole: while a worker encodes, it is the worker's; what the kernel did not take
+/// goes with its buffer to the session, and the worker takes another.
+pub(crate) struct Out {
+    bytes: Vec<u8>,
+    /// Everything before this is alignment or was sent.
+    start: usize,
+    base: usize,
+    /// Datagrams only: where each body lies in `bytes`, the first unsent one at `next`.
+    bodies: Vec<Range<u32>>,
+    next: usize,
+    first_bytes: usize,
+}
+
+impl Out {
+    /// A buffer that takes memory at its first use, for `first_bytes` to begin with.
+    pub(crate) const fn new(first_bytes: usize) -> Out {
+        Out { bytes: Vec::new(), start: 0, base: 0, bodies: Vec::new(), next: 0, first_bytes }
+    }
+
+    /// How many bytes wait to be sent.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0 && self.next == self.bodies.len()
+    }
+
+    /// The bytes of a stream that wait to be sent.
+    pub(crate) fn unsent(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    /// The kernel took this many bytes of a stream.
+    pub(crate) fn sent(&mut self, count: usize) {
+        debug_assert!(count <= self.len());
+        self.start += count;
+    }
+
+    /// The first datagram that waits to be sent.
+    pub(crate) fn datagram(&self) -> Option<&[u8]> {
+        let body = self.bodies.get(self.next)?;
+        Some(&self.bytes[body.start as usize..body.end as usize])
+    }
+
+    /// The first waiting datagram was sent, or given up.
+    pub(crate) fn datagram_sent(&mut self) {
+        self.start = self.bodies[self.next].end as usize;
+        self.next += 1;
+        if self.next == self.bodies.len() {
+            self.start = self.bytes.len();
+        }
+    }
+
+    /// Lets `encode` append one frame, and says where it begins, for [`Out::take_back`]. When it
+    /// fails, whatever it appended is taken back. A panic inside leaves a half frame: see
+    /// [`Out::cut`].
+    pub(crate) fn push<E>(
+        &mut self,
+        as_datagram: bool,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<Range<usize>, E>,
+    ) -> Result<usize, E> {
+        self.align();
+        let mark = self.bytes.len();
+        match encode(&mut self.bytes) {
+            Ok(body) => {
+                if as_datagram {
+                    // A codec of the user's may return any range; never let it panic a send.
+                    let end = body.end.clamp(mark, self.bytes.len());
+                    self.bodies.push(body.start.clamp(mark, end) as u32..end as u32);
+                }
+                Ok(mark)
+            }
+            Err(error) => {
+                self.bytes.truncate(mark);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the frame back that was pushed at `mark`.
+    pub(crate) fn take_back(&mut self, mark: usize, as_datagram: bool) {
+        self.bytes.truncate(mark);
+        if as_datagram {
+            self.bodies.pop();
+        }
+    }
+
+    /// How far the output reaches now, for [`Out::cut`].
+    pub(crate) fn mark(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Cuts off everything behind `mark`: a frame whose encoding panicked.
+    pub(crate) fn cut(&mut self, mark: usize) {
+        self.bytes.truncate(mark.max(self.start));
+    }
+
+    /// Moves all that `other` holds behind what this holds.
+    pub(crate) fn append(&mut self, other: &mut Out) {
+        if self.is_empty() {
+            std::mem::swap(self, other);
+            return;
+        }
+        let shift = self.bytes.len() as u32;
+        let from = other.start;
+        self.bytes.extend_from_slice(other.unsent());
+        self.bodies.extend(
+            other.bodies[other.next..]
+                .iter()
+                .map(|body| body.start - from as u32 + shift..body.end - from as u32 + shift),
+        );
+        other.clear();
+    }
+
+    /// Forgets all content and keeps the memory, unless it has grown far beyond its use.
+    pub(crate) fn clear(&mut self) {
+        if self.bytes.capacity() > KEEP_BYTES_MAX {
+            *self = Out::new(self.first_bytes);
+        }
+        self.bytes.truncate(self.base);
+        self.start = self.base;
+        self.bodies.clear();
+        self.next = 0;
+    }
+
+    /// On first use, takes memory and starts on a page boundary.
+    fn align(&mut self) {
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve_exact(self.first_bytes + PAGE);
+            self.base = page_offset(&self.bytes);
+            self.bytes.resize(self.base, 0);
+            self.start = self.base;
+        }
+    }
+}
+
+impl fmt::Debug for Out {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Out").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+fn page_offset(bytes: &[u8]) -> usize {
+    bytes.as_ptr().align_offset(PAGE).min(PAGE)
+}
+
+/// A buffer that has grown beyond this is freed rather than kept.
+const KEEP_BYTES_MAX: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(out: &mut Out, as_datagram: bool, bytes: &[u8]) {
+        out.push(as_datagram, |to| {
+            let start = to.len();
+            to.extend_from_slice(bytes);
+            Ok::<_, ()>(start..to.len())
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn buffers_start_on_a_page() {
+        let mut scratch = Scratch::new(100);
+        assert_eq!(scratch.as_mut().as_ptr() as usize % PAGE, 0);
+        let mut out = Out::new(1024);
+        push(&mut out, false, b"x");
+        assert_eq!(out.unsent().as_ptr() as usize % PAGE, 0);
+        out.clear();
+        push(&mut out, false, b"y");
+        assert_eq!(out.unsent().as_ptr() as usize % PAGE, 0);
+        assert_eq!(out.unsent(), b"y");
+    }
+
+    #[test]
+    fn a_failed_frame_leaves_nothing_behind() {
+        let mut out = Out::new(1024);
+        push(&mut out, false, b"good");
+        let failed = out.push(false, |to| {
+            to.extend_from_slice(b"half");
+            Err::<Range<usize>, _>("no")
+        });
+        assert_eq!(failed.unwrap_err(), "no");
+        assert_eq!(out.unsent(), b"good");
+    }
+
+    #[test]
+    fn datagrams_keep_their_edges_when_output_moves() {
+        let mut waiting = Out::new(1024);
+        push(&mut waiting, true, b"one");
+        push(&mut waiting, true, b"");
+        assert_eq!(waiting.datagram(), Some(&b"one"[..]));
+        waiting.datagram_sent();
+        let mut more = Out::new(1024);
+        push(&mut more, true, b"dropped");
+        push(&mut more, true, b"two");
+        more.datagram_sent();
+        waiting.append(&mut more);
+        assert!(more.is_empty());
+        assert_eq!(waiting.datagram(), Some(&b""[..]));
+        waiting.datagram_sent();
+        assert_eq!(waiting.datagram(), Some(&b"two"[..]));
+        waiting.datagram_sent();
+        assert!(waiting.is_empty());
+        assert_eq!(waiting.datagram(), None);
+    }
+
+    #[test]
+    fn a_cut_keeps_whole_frames() {
+        let mut out = Out::new(1024);
+        push(&mut out, false, b"whole");
+        let mark = out.mark();
+        push(&mut out, false, b"half");
+        out.cut(mark);
+        assert_eq!(out.unsent(), b"whole");
+    }
+}

@@ -1,0 +1,245 @@
+//! Clients: an endpoint, a deadline, and frames if you want them.
+//!
+//! ```
+//! use sockeye::client::Client;
+//! use sockeye::codec::Lines;
+//! use sockeye::server::Server;
+//! use std::time::Duration;
+//!
+//! let server = Server::tcp("127.0.0.1:0").codec(Lines::default()).serve(|line, cx| cx.send(line))?;
+//!
+//! let mut client = Client::to(&server.local_endpoints()[0])
+//!     .timeout(Duration::from_secs(5))
+//!     .codec(Lines::default())
+//!     .connect()?;
+//! client.send("hello")?;
+//! assert_eq!(client.receive()?, "hello");
+//! # server.stop(Duration::from_secs(1));
+//! # Ok::<(), sockeye::Error>(())
+//! ```
+
+mod channel;
+mod framed;
+
+pub use framed::{Framed, FramedReader, FramedWriter, Frames};
+
+use crate::addr::{Any, AnyAddr, ConnectedDatagram, Endpoint, Transport, UnixAddr};
+use crate::codec::Codec;
+use crate::error::Error;
+use crate::lookup;
+use crate::server::IntoHostPort;
+use crate::socket::{AnyStream, ConnectedUdpSocket, Socket, TcpStream, UnixStream};
+use channel::Channel;
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A connection that is yet to be made.
+///
+/// `S` is the socket that [`connect`](Client::connect) gives; with a [codec](Client::codec) it gives a
+/// [`Framed`] instead.
+#[must_use = "a client does nothing until it is told to connect"]
+pub struct Client<S, C = ()> {
+    endpoint: Result<Endpoint, Error>,
+    timeout: Option<Duration>,
+    codec: C,
+    socket: PhantomData<fn() -> S>,
+}
+
+impl Client<TcpStream> {
+    /// A TCP client: `"localhost:7000"`, `"mail.example.org:smtp"`, an address of std, or a port of
+    /// this machine.
+    pub fn tcp(at: impl IntoHostPort) -> Client<TcpStream> {
+        Client::new(at.into_host_port().map(Endpoint::tcp))
+    }
+}
+
+impl Client<ConnectedUdpSocket> {
+    /// A UDP client with one peer.
+    pub fn udp(at: impl IntoHostPort) -> Client<ConnectedUdpSocket> {
+        Client::new(at.into_host_port().map(Endpoint::udp))
+    }
+}
+
+impl Client<UnixStream> {
+    /// A client for Unix streams at this path.
+    pub fn unix(path: impl AsRef<Path>) -> Client<UnixStream> {
+        let path = path.as_ref();
+        let at = UnixAddr::from_path(path).map(Endpoint::unix);
+        Client::new(at.map_err(|error| {
+            Error::new("connect to", format_args!("unix://{}", path.display()), error)
+        }))
+    }
+}
+
+impl Client<Endpoint> {
+    /// A client for any endpoint: text such as `"udp://localhost:7000"`, or an [`Endpoint`]. It needs
+    /// a [codec](Client::codec), because what it connects is known only at run time. A wildcard, as a
+    /// server may print it, stands for loopback.
+    pub fn to(endpoint: impl IntoEndpoint) -> Client<Endpoint> {
+        Client::new(endpoint.into_endpoint().map(Endpoint::connectable))
+    }
+}
+
+impl<S> Client<S> {
+    fn new(endpoint: Result<Endpoint, Error>) -> Client<S> {
+        Client { endpoint, timeout: None, codec: (), socket: PhantomData }
+    }
+
+    /// How bytes become frames.
+    pub fn codec<C: Codec>(self, codec: C) -> Client<S, C> {
+        let Client { endpoint, timeout, .. } = self;
+        Client { endpoint, timeout, codec, socket: PhantomData }
+    }
+}
+
+impl<S, C> Client<S, C> {
+    /// How long connecting may take, name lookup and all addresses together, and then each operation
+    /// of a [`Framed`] as a whole.
+    ///
+    /// Without it, connecting may take 10 s, and operations as long as they need.
+    pub fn timeout(mut self, timeout: Duration) -> Client<S, C> {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    fn open(self) -> Result<(Channel, Endpoint, C), Error> {
+        let Client { endpoint, timeout, codec, .. } = self;
+        let endpoint = endpoint?;
+        let deadline = Instant::now() + timeout.unwrap_or(CONNECT_TIMEOUT).min(LONGEST);
+        let addresses = lookup::addresses(&endpoint)?;
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for (index, address) in addresses.iter().enumerate() {
+            // Each address has its share of the time that is left, so that a silent one leaves some
+            // to the next.
+            let left = deadline.saturating_duration_since(Instant::now());
+            let share = left / (addresses.len() - index) as u32;
+            if share.is_zero() {
+                last = io::ErrorKind::TimedOut.into();
+                break;
+            }
+            match connect(&endpoint, address, share) {
+                Ok(channel) => return Ok((channel, endpoint, codec)),
+                Err(error) => last = error,
+            }
+        }
+        Err(Error::new("connect to", &endpoint, last))
+    }
+}
+
+impl Client<TcpStream> {
+    /// Connects. Blocks until the connection is made or the time is over.
+    ///
+    /// # Errors
+    ///
+    /// A bad endpoint, a name that is not found, nobody who listens, no answer in time.
+    pub fn connect(self) -> Result<TcpStream, Error> {
+        let (channel, endpoint, ()) = self.open()?;
+        channel.into_typed(&endpoint)
+    }
+}
+
+impl Client<UnixStream> {
+    /// Connects. Blocks until the connection is made or the time is over.
+    ///
+    /// # Errors
+    ///
+    /// A bad path, no socket there, nobody who listens, no room in its backlog in time.
+    pub fn connect(self) -> Result<UnixStream, Error> {
+        let (channel, endpoint, ()) = self.open()?;
+        channel.into_typed(&endpoint)
+    }
+}
+
+impl Client<ConnectedUdpSocket> {
+    /// Makes a socket that talks to this peer only. Nothing is sent, so nobody needs to be there.
+    ///
+    /// # Errors
+    ///
+    /// A bad endpoint, a name that is not found, no route.
+    pub fn connect(self) -> Result<ConnectedUdpSocket, Error> {
+        let (channel, endpoint, ()) = self.open()?;
+        channel.into_typed(&endpoint)
+    }
+}
+
+impl<S, C: Codec> Client<S, C> {
+    /// Connects. Blocks until the connection is made or the time is over.
+    ///
+    /// # Errors
+    ///
+    /// A bad endpoint, a name that is not found, nobody who listens, no answer in time.
+    pub fn connect(self) -> Result<Framed<C>, Error> {
+        let timeout = self.timeout;
+        let (channel, endpoint, codec) = self.open()?;
+        Ok(Framed::new(channel, endpoint, codec, timeout))
+    }
+}
+
+fn connect(endpoint: &Endpoint, to: &AnyAddr, share: Duration) -> io::Result<Channel> {
+    match endpoint.transport() {
+        Transport::Tcp | Transport::Unix => {
+            Ok(Channel::Stream(AnyStream::connect_timeout(to.clone(), share)?))
+        }
+        Transport::Udp => {
+            Ok(Channel::Datagram(Socket::<Any, ConnectedDatagram>::connect(to.clone())?))
+        }
+        Transport::UnixDatagram | Transport::UnixSeqPacket => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "clients of this kind are not there yet; use the typed sockets",
+        )),
+    }
+}
+
+/// What [`Client::to`] takes: endpoint text, an [`Endpoint`] or a reference to one.
+pub trait IntoEndpoint {
+    /// The endpoint.
+    ///
+    /// # Errors
+    ///
+    /// The text is none: the error says which part is wrong and what was expected.
+    fn into_endpoint(self) -> Result<Endpoint, Error>;
+}
+
+impl IntoEndpoint for Endpoint {
+    fn into_endpoint(self) -> Result<Endpoint, Error> {
+        Ok(self)
+    }
+}
+
+impl IntoEndpoint for &Endpoint {
+    fn into_endpoint(self) -> Result<Endpoint, Error> {
+        Ok(self.clone())
+    }
+}
+
+impl IntoEndpoint for &str {
+    fn into_endpoint(self) -> Result<Endpoint, Error> {
+        let parsed = self.parse::<Endpoint>();
+        parsed.map_err(|error| Error::new("connect to", self.escape_debug(), error.into()))
+    }
+}
+
+impl IntoEndpoint for &String {
+    fn into_endpoint(self) -> Result<Endpoint, Error> {
+        self.as_str().into_endpoint()
+    }
+}
+
+impl<S, C: fmt::Debug> fmt::Debug for Client<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("endpoint", &self.endpoint)
+            .field("timeout", &self.timeout)
+            .field("codec", &self.codec)
+            .finish()
+    }
+}
+
+/// How long connecting may take unless the builder says otherwise.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longer than anybody waits, shorter than what the clock can express.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -1,0 +1,145 @@
+//! The socket of a client, whatever it is, under absolute deadlines.
+
+use crate::addr::{Any, ConnectedDatagram, Endpoint};
+use crate::error::Error;
+use crate::socket::{AnyStream, Mismatch, Socket};
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// A connected socket of any family.
+#[derive(Debug)]
+pub(super) enum Channel {
+    Stream(AnyStream),
+    Datagram(Socket<Any, ConnectedDatagram>),
+}
+
+impl Channel {
+    /// The same socket with its type, which the builder knows.
+    pub(super) fn into_typed<T>(self, endpoint: &Endpoint) -> Result<T, Error>
+    where
+        T: TryFrom<OwnedFd, Error = Mismatch>,
+    {
+        let typed = T::try_from(self.into());
+        typed.map_err(|error| Error::new("connect to", endpoint, error.into()))
+    }
+
+    pub(super) fn is_datagram(&self) -> bool {
+        matches!(self, Channel::Datagram(_))
+    }
+
+    /// Reads what there is, or waits for it until the deadline. Zero bytes of a stream are its end.
+    pub(super) fn read(&self, into: &mut [u8], patience: &mut Patience) -> io::Result<usize> {
+        let timeout = patience.left()?;
+        let read = match self {
+            Channel::Stream(stream) => {
+                patience.apply(timeout, |timeout| stream.set_read_timeout(timeout))?;
+                (&*stream).read(into)
+            }
+            Channel::Datagram(socket) => {
+                patience.apply(timeout, |timeout| socket.set_read_timeout(timeout))?;
+                socket.recv(into).map(|received| received.len)
+            }
+        };
+        read.map_err(timed_out)
+    }
+
+    /// Writes all bytes of a stream, or one datagram.
+    pub(super) fn write(&self, mut bytes: &[u8], patience: &mut Patience) -> io::Result<()> {
+        loop {
+            let timeout = patience.left()?;
+            let written = match self {
+                Channel::Stream(stream) => {
+                    patience.apply(timeout, |timeout| stream.set_write_timeout(timeout))?;
+                    (&*stream).write(bytes).map_err(timed_out)?
+                }
+                Channel::Datagram(socket) => {
+                    patience.apply(timeout, |timeout| socket.set_write_timeout(timeout))?;
+                    return socket.send(bytes).map(drop).map_err(timed_out);
+                }
+            };
+            bytes = &bytes[written..];
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+        }
+    }
+
+    /// Ends what is sent; datagrams have no end.
+    pub(super) fn shutdown_write(&self) -> io::Result<()> {
+        match self {
+            Channel::Stream(stream) => stream.shutdown(Shutdown::Write),
+            Channel::Datagram(_) => Ok(()),
+        }
+    }
+}
+
+impl From<Channel> for OwnedFd {
+    fn from(channel: Channel) -> OwnedFd {
+        match channel {
+            Channel::Stream(stream) => stream.into(),
+            Channel::Datagram(socket) => socket.into(),
+        }
+    }
+}
+
+/// The time that one operation has, and what the socket was told of it.
+///
+/// The deadline is absolute: a peer that sends a byte now and then does not move it. The socket's own
+/// timeout is set again only when it would be wrong, so an operation that needs one read costs one
+/// system call.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    pub(super) timeout: Option<Duration>,
+    deadline: Option<Instant>,
+    set: Option<Duration>,
+}
+
+impl Patience {
+    pub(super) fn new(timeout: Option<Duration>) -> Patience {
+        Patience { timeout, deadline: None, set: None }
+    }
+
+    /// An operation begins. Its deadline is fixed when it first has to wait longer than one call.
+    pub(super) fn begin(&mut self) {
+        self.deadline = None;
+    }
+
+    fn left(&mut self) -> io::Result<Option<Duration>> {
+        let Some(timeout) = self.timeout else { return Ok(None) };
+        let now = Instant::now();
+        let deadline = match self.deadline {
+            Some(deadline) => deadline,
+            None => {
+                self.deadline = now.checked_add(timeout);
+                return Ok(Some(timeout));
+            }
+        };
+        let left = deadline.saturating_duration_since(now);
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
+    }
+
+    fn apply(
+        &mut self,
+        timeout: Option<Duration>,
+        set: impl FnOnce(Option<Duration>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if timeout != self.set {
+            set(timeout)?;
+            self.set = timeout;
+        }
+        Ok(())
+    }
+}
+
+/// A socket with a timeout says "would block" when the time is over.
+fn timed_out(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+        _ => error,
+    }
+}

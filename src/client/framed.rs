@@ -1,0 +1,346 @@
+//! A client's connection as frames.
+
+use super::channel::{Channel, Patience};
+use crate::addr::Endpoint;
+use crate::codec::{Codec, Edge, Found, FrameError};
+use crate::error::Error;
+use std::borrow::ToOwned;
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A connection that sends and receives frames. Every call blocks, for as long as
+/// [`Client::timeout`](super::Client::timeout) says.
+#[derive(Debug)]
+pub struct Framed<C: Codec> {
+    reader: FramedReader<C>,
+    writer: FramedWriter<C>,
+}
+
+impl<C: Codec> Framed<C> {
+    pub(super) fn new(
+        channel: Channel,
+        endpoint: Endpoint,
+        codec: C,
+        timeout: Option<Duration>,
+    ) -> Framed<C> {
+        let shared = Arc::new(Shared { channel, endpoint });
+        let reader = FramedReader {
+            shared: shared.clone(),
+            codec: codec.clone(),
+            patience: Patience::new(timeout),
+            buffer: Vec::new(),
+            at: 0,
+            filled: 0,
+            eof: false,
+            edge: Edge::Open,
+            fresh: false,
+        };
+        let patience = Patience::new(timeout);
+        Framed { reader, writer: FramedWriter { shared, codec, patience, buffer: Vec::new() } }
+    }
+
+    /// Sends one frame. Returns when the kernel has taken all of it.
+    ///
+    /// # Errors
+    ///
+    /// The codec refuses the item, the connection is lost, or the time is over; after the last two
+    /// part of the frame may have been sent.
+    pub fn send(&mut self, item: &C::Item) -> Result<(), Error> {
+        self.writer.send(item)
+    }
+
+    /// Waits for the next frame.
+    ///
+    /// The frame is borrowed from the connection's buffer: let go of it before the next
+    /// [`send`](Framed::send) or `receive`, or make it your own (`to_owned`), or [`split`](Framed::split).
+    ///
+    /// # Errors
+    ///
+    /// The peer has closed its side ([`ErrorKind::Closed`]), the connection is lost, what came is no
+    /// frame, or the time is over ([`ErrorKind::TimedOut`]); after a timeout nothing is lost, and the
+    /// next call goes on where this one was.
+    pub fn receive(&mut self) -> Result<C::Frame<'_>, Error> {
+        self.reader.receive()
+    }
+
+    /// The frames as an iterator of owned values (`String` for [`Lines`](crate::codec::Lines)). It ends
+    /// when the peer closes its side, and after the first error.
+    pub fn frames(&mut self) -> Frames<'_, C> {
+        self.reader.frames()
+    }
+
+    /// Ends what is sent (TCP: FIN); what the peer sends can still be received.
+    ///
+    /// # Errors
+    ///
+    /// The connection is lost.
+    pub fn shutdown_write(&mut self) -> Result<(), Error> {
+        self.writer.shutdown_write()
+    }
+
+    /// Both directions apart, for two threads.
+    pub fn split(self) -> (FramedReader<C>, FramedWriter<C>) {
+        (self.reader, self.writer)
+    }
+
+    /// How long each operation may take from now on; `None` is as long as it needs.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.reader.set_timeout(timeout);
+        self.writer.set_timeout(timeout);
+    }
+
+    /// What the connection was made to.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.reader.shared.endpoint
+    }
+
+    /// The descriptor, and the bytes that were received and not yet taken as frames, for whoever goes
+    /// on with another protocol. Typed sockets can be made of the descriptor by `TryFrom`.
+    pub fn into_parts(self) -> (OwnedFd, Vec<u8>) {
+        let Framed { reader, writer } = self;
+        drop(writer);
+        let FramedReader { shared, buffer, at, filled, .. } = reader;
+        let rest = buffer[at..filled].to_vec();
+        let shared =
+            Arc::into_inner(shared).expect("the halves were together, so nobody else has it");
+        (shared.channel.into(), rest)
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    channel: Channel,
+    endpoint: Endpoint,
+}
+
+impl Shared {
+    fn failed(&self, operation: &'static str, error: io::Error) -> Error {
+        Error::new(operation, &self.endpoint, error)
+    }
+}
+
+/// The receiving direction of a [`Framed`].
+pub struct FramedReader<C: Codec> {
+    shared: Arc<Shared>,
+    codec: C,
+    patience: Patience,
+    buffer: Vec<u8>,
+    /// Input before this was taken.
+    at: usize,
+    /// Input reaches up to here; behind it is space.
+    filled: usize,
+    eof: bool,
+    edge: Edge,
+    /// A datagram of which no frame was taken yet: it is a frame even if it is empty.
+    fresh: bool,
+}
+
+impl<C: Codec> FramedReader<C> {
+    /// As [`Framed::receive`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Framed::receive`].
+    pub fn receive(&mut self) -> Result<C::Frame<'_>, Error> {
+        match self.next_body()? {
+            Some(body) => {
+                let frame = self.codec.view(&self.buffer[body]);
+                frame.map_err(|error| self.shared.failed(RECEIVE, bad_frame(error)))
+            }
+            None => {
+                let end = io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the peer");
+                Err(self.shared.failed(RECEIVE, end))
+            }
+        }
+    }
+
+    /// As [`Framed::frames`].
+    pub fn frames(&mut self) -> Frames<'_, C> {
+        Frames { reader: Some(self) }
+    }
+
+    /// How long each [`receive`](Self::receive) may take from now on.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.patience.timeout = timeout;
+    }
+
+    /// Where the next frame lies in the buffer; `None` at the end of the stream.
+    fn next_body(&mut self) -> Result<Option<Range<usize>>, Error> {
+        self.patience.begin();
+        loop {
+            let input = &self.buffer[self.at..self.filled];
+            let mut need = 0;
+            if !input.is_empty() || self.fresh {
+                match self.codec.find(input, self.edge) {
+                    Ok(Found::Frame { body, used }) => {
+                        let within = body.start <= body.end && body.end <= input.len();
+                        if !within || used > input.len() || (used == 0 && !self.fresh) {
+                            let broken = "the codec found a frame outside of its input";
+                            return Err(self.shared.failed(RECEIVE, io::Error::other(broken)));
+                        }
+                        let body = self.at + body.start..self.at + body.end;
+                        self.at += used;
+                        self.fresh = false;
+                        return Ok(Some(body));
+                    }
+                    Ok(Found::Need(length)) if self.edge == Edge::Open => need = length,
+                    Ok(Found::Nothing) if self.edge == Edge::Open => {}
+                    Ok(_) => {
+                        let error = FrameError::truncated(input);
+                        self.drop_input();
+                        return Err(self.shared.failed(RECEIVE, bad_frame(error)));
+                    }
+                    Err(error) => {
+                        self.drop_input();
+                        return Err(self.shared.failed(RECEIVE, bad_frame(error)));
+                    }
+                }
+            }
+            if self.eof {
+                return Ok(None);
+            }
+            self.fill(need)?;
+        }
+    }
+
+    /// A bad frame cannot be skipped on a stream; of datagrams only the bad one is lost.
+    fn drop_input(&mut self) {
+        (self.at, self.filled, self.fresh) = (0, 0, false);
+        self.eof = !self.shared.channel.is_datagram();
+    }
+
+    fn fill(&mut self, need: usize) -> Result<(), Error> {
+        let datagram = self.shared.channel.is_datagram();
+        self.buffer.copy_within(self.at..self.filled, 0);
+        (self.filled, self.at) = (self.filled - self.at, 0);
+        // Grown as bytes arrive, not as a peer promises: at most one step ahead of them.
+        let room = if datagram { DATAGRAM_BYTES_MAX } else { need.saturating_sub(self.filled) };
+        let room = room.clamp(READ_BYTES, READ_BYTES_MAX);
+        if self.buffer.len() < self.filled + room {
+            self.buffer.resize(self.filled + room, 0);
+        }
+        let space = &mut self.buffer[self.filled..];
+        let read = self.shared.channel.read(space, &mut self.patience);
+        let length = read.map_err(|error| self.shared.failed(RECEIVE, error))?;
+        self.filled += length;
+        if datagram {
+            (self.edge, self.fresh) = (Edge::Message, true);
+        } else if length == 0 {
+            (self.edge, self.eof) = (Edge::Eof, true);
+        }
+        Ok(())
+    }
+}
+
+impl<C: Codec> fmt::Debug for FramedReader<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FramedReader")
+            .field("endpoint", &self.shared.endpoint)
+            .field("buffered", &(self.filled - self.at))
+            .finish_non_exhaustive()
+    }
+}
+
+/// The sending direction of a [`Framed`].
+pub struct FramedWriter<C: Codec> {
+    shared: Arc<Shared>,
+    codec: C,
+    patience: Patience,
+    buffer: Vec<u8>,
+}
+
+impl<C: Codec> FramedWriter<C> {
+    /// As [`Framed::send`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Framed::send`].
+    pub fn send(&mut self, item: &C::Item) -> Result<(), Error> {
+        self.buffer.clear();
+        let encoded = self.codec.encode(item, &mut self.buffer);
+        let body = encoded.map_err(|error| self.shared.failed(SEND, bad_item(error)))?;
+        let bytes = if self.shared.channel.is_datagram() {
+            self.buffer.get(body).unwrap_or_default()
+        } else {
+            &self.buffer[..]
+        };
+        self.patience.begin();
+        let written = self.shared.channel.write(bytes, &mut self.patience);
+        written.map_err(|error| self.shared.failed(SEND, error))
+    }
+
+    /// As [`Framed::shutdown_write`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Framed::shutdown_write`].
+    pub fn shutdown_write(&mut self) -> Result<(), Error> {
+        let shut = self.shared.channel.shutdown_write();
+        shut.map_err(|error| self.shared.failed("shut down", error))
+    }
+
+    /// How long each [`send`](Self::send) may take from now on.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.patience.timeout = timeout;
+    }
+}
+
+impl<C: Codec> fmt::Debug for FramedWriter<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FramedWriter")
+            .field("endpoint", &self.shared.endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Owned frames, as they come. See [`Framed::frames`].
+#[derive(Debug)]
+pub struct Frames<'a, C: Codec> {
+    /// None after the end.
+    reader: Option<&'a mut FramedReader<C>>,
+}
+
+impl<C: Codec> Iterator for Frames<'_, C>
+where
+    C::Item: ToOwned,
+    for<'f> C::Frame<'f>: Into<<C::Item as ToOwned>::Owned>,
+{
+    type Item = Result<<C::Item as ToOwned>::Owned, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // Taken, so that whatever is not a frame is the end.
+        let reader = self.reader.take()?;
+        let body = match reader.next_body().transpose()? {
+            Ok(body) => body,
+            Err(error) => return Some(Err(error)),
+        };
+        let owned = reader.codec.view(&reader.buffer[body]).map(Into::into);
+        let owned = owned.map_err(|error| reader.shared.failed(RECEIVE, bad_frame(error)));
+        self.reader = owned.is_ok().then_some(reader);
+        Some(owned)
+    }
+}
+
+fn bad_frame(error: FrameError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+fn bad_item(error: FrameError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, error)
+}
+
+const RECEIVE: &str = "receive from";
+const SEND: &str = "send to";
+
+/// What is read at least at once.
+const READ_BYTES: usize = 8 * 1024;
+
+/// What is read at most at once, however long a frame is said to be.
+const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// No datagram is longer.
+const DATAGRAM_BYTES_MAX: usize = 64 * 1024;

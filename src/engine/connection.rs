@@ -1,0 +1,146 @@
+//! The mechanics of one stream connection, the same on every engine: what was read goes to the
+//! session, what the session says goes to the socket.
+
+use crate::buffer::{Out, Scratch};
+use crate::handler::{Letter, Turn};
+use crate::limits::Limits;
+use crate::mailbox::Mailbox;
+use crate::session::{Session, Spare};
+use crate::sys;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What a thread needs to give sessions their turns: one buffer to read into, one to encode into.
+pub(crate) struct Desk {
+    pub(crate) scratch: Scratch,
+    pub(crate) out: Box<Out>,
+    pub(crate) spare: Spare,
+    pub(crate) letters: Arc<Mailbox<Letter>>,
+    pub(crate) now: Instant,
+    frames_per_turn: u32,
+}
+
+impl Desk {
+    pub(crate) fn new(
+        read_bytes: usize,
+        write_bytes: usize,
+        letters: Arc<Mailbox<Letter>>,
+        limits: &Limits,
+    ) -> Desk {
+        Desk {
+            scratch: Scratch::new(read_bytes),
+            out: Box::new(Out::new(write_bytes)),
+            spare: Spare::new(write_bytes),
+            letters,
+            now: Instant::now(),
+            frames_per_turn: limits.frames_per_turn.max(1),
+        }
+    }
+
+    /// One turn of the session at `token`: `act`, then all that it said is written.
+    pub(crate) fn turn(
+        &mut self,
+        session: &mut Session,
+        token: u64,
+        wire: Wire<'_>,
+        act: impl FnOnce(&mut Session, &mut Turn<'_>),
+    ) {
+        let (mut turn, spare, _) = self.split(token);
+        act(session, &mut turn);
+        settle(session, &mut turn, spare, wire);
+    }
+
+    /// Gives the session the first `length` bytes of the scratch buffer.
+    pub(crate) fn feed(
+        &mut self,
+        session: &mut Session,
+        token: u64,
+        wire: Wire<'_>,
+        length: usize,
+    ) {
+        let (mut turn, spare, scratch) = self.split(token);
+        let mut input = scratch.filled(length);
+        loop {
+            let taken = session.receive(input, &mut turn);
+            settle(session, &mut turn, spare, wire);
+            input = &input[taken..];
+            if input.is_empty() {
+                return;
+            }
+            if !session.can_go_on(&turn) {
+                session.keep(input);
+                return;
+            }
+        }
+    }
+
+    /// Gives the session the datagram in the scratch buffer. False if it was not handled.
+    pub(crate) fn feed_message(
+        &mut self,
+        session: &mut Session,
+        token: u64,
+        wire: Wire<'_>,
+        length: usize,
+    ) -> bool {
+        let (mut turn, spare, scratch) = self.split(token);
+        let handled = session.receive_message(scratch.filled(length), &mut turn);
+        settle(session, &mut turn, spare, wire);
+        handled
+    }
+
+    fn split(&mut self, token: u64) -> (Turn<'_>, &mut Spare, &Scratch) {
+        let turn = Turn {
+            now: self.now,
+            whole: self.out.mark(),
+            out: &mut self.out,
+            letters: &self.letters,
+            token,
+            frames_left: self.frames_per_turn,
+        };
+        (turn, &mut self.spare, &self.scratch)
+    }
+}
+
+/// Where a session's output goes.
+#[derive(Clone, Copy)]
+pub(crate) enum Wire<'a> {
+    /// Its own socket.
+    Stream(BorrowedFd<'a>),
+    /// A socket that it shares with others, and its peer's address.
+    Shared(BorrowedFd<'a>, &'a crate::addr::AnyAddr),
+}
+
+impl Wire<'_> {
+    fn send(self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Wire::Stream(socket) => sys::io::send_now(socket, bytes),
+            Wire::Shared(socket, to) => sys::io::send_to_now(socket, bytes, to),
+        }
+    }
+}
+
+/// Writes what the session has to say, and lets its handler say more while the kernel takes it. A
+/// handler that never ends is stopped after a few rounds; `wants_turn` then says that it is not
+/// through.
+pub(crate) fn settle(
+    session: &mut Session,
+    turn: &mut Turn<'_>,
+    spare: &mut Spare,
+    wire: Wire<'_>,
+) {
+    for round in 0.. {
+        let shut = session.flush(turn, spare, |bytes| wire.send(bytes));
+        if let (true, Wire::Stream(socket)) = (shut, wire) {
+            // It fails only when the connection is gone already, as the next read will say.
+            let _ = sys::io::shutdown_write(socket);
+        }
+        if round == DRAINS_PER_TURN || !session.drain(turn) {
+            return;
+        }
+    }
+}
+
+/// How often a handler may refill its output within one turn.
+const DRAINS_PER_TURN: usize = 4;

@@ -1,0 +1,188 @@
+//! Datagrams on a worker: one socket, a session for each peer.
+
+use super::connection::{Desk, Wire};
+use super::worker::{Actor, Worker};
+use super::{Listening, Tally};
+use crate::addr::{AnyAddr, Peer};
+use crate::handler::Turn;
+use crate::poll::{Event, Interest};
+use crate::session::Session;
+use crate::sys;
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A bound datagram socket.
+pub(super) struct DatagramSocket {
+    listening: Listening,
+    /// Where the peers' sessions are. Its size is bounded by `Limits::peers_max`.
+    peers: HashMap<AnyAddr, u64>,
+    /// Peers whose output the kernel refused, in the order of their turns.
+    blocked: VecDeque<u64>,
+    interest: Interest,
+    /// The server is stopping: the socket stays only until its peers are gone.
+    closing: bool,
+}
+
+/// A peer's session. It writes to the socket that it shares.
+pub(super) struct DatagramPeer {
+    pub(super) socket: u64,
+    shared: Arc<OwnedFd>,
+    pub(super) session: Box<Session>,
+    pub(super) armed: Option<Instant>,
+}
+
+impl DatagramSocket {
+    pub(super) fn new(listening: Listening) -> DatagramSocket {
+        DatagramSocket {
+            listening,
+            peers: HashMap::new(),
+            blocked: VecDeque::new(),
+            interest: Interest::READ,
+            closing: false,
+        }
+    }
+}
+
+impl DatagramPeer {
+    pub(super) fn turn(
+        &mut self,
+        desk: &mut Desk,
+        token: u64,
+        act: impl FnOnce(&mut Session, &mut Turn<'_>),
+    ) {
+        let to = self.session.peer().addr().clone();
+        desk.turn(&mut self.session, token, Wire::Shared(self.shared.as_fd(), &to), act);
+    }
+}
+
+impl Worker {
+    pub(super) fn react_datagrams(&mut self, event: Event) {
+        if event.write {
+            self.unblock(event.token);
+        }
+        if event.read {
+            self.receive_datagrams(event.token);
+        }
+        self.update_datagrams(event.token);
+    }
+
+    fn receive_datagrams(&mut self, token: u64) {
+        for _ in 0..DATAGRAMS_PER_TURN {
+            let Worker { actors, desk, .. } = self;
+            let Some(Actor::Datagrams(socket)) = actors.get_mut(token) else { return };
+            let shared = socket.listening.socket.clone();
+            let (length, from) =
+                match sys::io::receive_from_now(shared.as_fd(), desk.scratch.as_mut()) {
+                    Ok(datagram) => datagram,
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                    // An error that an earlier reply has met on its way says nothing about this
+                    // socket; it is reported once and gone.
+                    Err(_) => continue,
+                };
+            let known = socket.peers.get(&from).copied();
+            let Some(peer) = known.or_else(|| self.admit(token, from, shared)) else {
+                Tally::add(&self.common.tally.datagrams_dropped);
+                continue;
+            };
+            self.hand_in(peer, length);
+            self.note_blocked(token, peer);
+        }
+    }
+
+    fn hand_in(&mut self, token: u64, length: usize) {
+        let Worker { actors, desk, common, .. } = self;
+        let Some(Actor::Peer(peer)) = actors.get_mut(token) else { return };
+        let to = peer.session.peer().addr().clone();
+        let wire = Wire::Shared(peer.shared.as_fd(), &to);
+        if !desk.feed_message(&mut peer.session, token, wire, length) {
+            Tally::add(&common.tally.datagrams_dropped);
+        }
+        self.update(token);
+    }
+
+    /// A session for a peer that was not heard before.
+    fn admit(&mut self, token: u64, from: AnyAddr, shared: Arc<OwnedFd>) -> Option<u64> {
+        let Some(Actor::Datagrams(socket)) = self.actors.get(token) else { return None };
+        if socket.peers.len() >= self.common.limits.peers_max || !can_be_answered(&from) {
+            return None;
+        }
+        let peer = Peer::from_addr(socket.listening.transport, from.clone())?;
+        let tally = &self.common.tally;
+        let session = socket.listening.service.session(&peer, self.desk.now, tally)?;
+        Tally::add(&self.common.tally.datagram_peers);
+        self.common.tally.opened();
+        let actor = DatagramPeer { socket: token, shared, session, armed: None };
+        let peer = self.actors.insert(Actor::Peer(actor));
+        if let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) {
+            socket.peers.insert(from, peer);
+        }
+        self.with_session(peer, Session::open);
+        Some(peer)
+    }
+
+    fn note_blocked(&mut self, token: u64, peer: u64) {
+        let blocked = match self.actors.get(peer) {
+            Some(Actor::Peer(peer)) => peer.session.wants_output(),
+            _ => false,
+        };
+        if let (true, Some(Actor::Datagrams(socket))) = (blocked, self.actors.get_mut(token)) {
+            socket.blocked.push_back(peer);
+        }
+    }
+
+    /// The kernel takes datagrams again: the peers that wait go on, until it refuses.
+    fn unblock(&mut self, token: u64) {
+        while let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) {
+            let Some(peer) = socket.blocked.pop_front() else { return };
+            self.with_session(peer, |_, _| {});
+            if let Some(Actor::Peer(still)) = self.actors.get(peer) {
+                if still.session.wants_output() {
+                    self.note_blocked(token, peer);
+                    return;
+                }
+            }
+        }
+    }
+
+    pub(super) fn close_datagrams(&mut self, token: u64) {
+        let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) else { return };
+        socket.closing = true;
+        if socket.peers.is_empty() {
+            self.actors.remove(token);
+        } else {
+            self.update_datagrams(token);
+        }
+    }
+
+    /// The session of one of a socket's peers is over.
+    pub(super) fn forget_peer(&mut self, token: u64, session: &Session) {
+        let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) else { return };
+        socket.peers.remove(session.peer().addr());
+        if socket.closing && socket.peers.is_empty() {
+            self.actors.remove(token);
+        }
+    }
+
+    fn update_datagrams(&mut self, token: u64) {
+        let Worker { actors, poll, .. } = self;
+        let Some(Actor::Datagrams(socket)) = actors.get_mut(token) else { return };
+        let interest = Interest { read: !socket.closing, write: !socket.blocked.is_empty() };
+        let fd = socket.listening.socket.as_fd();
+        if poll.change(fd, token, socket.interest, interest).is_ok() {
+            socket.interest = interest;
+        }
+    }
+}
+
+/// Nobody answers port 0 or a sender without a name; a session for one could never speak.
+fn can_be_answered(from: &AnyAddr) -> bool {
+    match from {
+        AnyAddr::Ip(from) => from.port() != 0 && !from.ip().is_multicast(),
+        AnyAddr::Unix(_) => true,
+    }
+}
+
+/// Datagrams that one socket takes before others have their turn.
+const DATAGRAMS_PER_TURN: usize = 64;

@@ -1,0 +1,63 @@
+//! The gate: how many connections a server serves at once.
+
+use crate::mailbox::Bell;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Counts connections in and out. Whoever finds it closed stops accepting, so that clients wait in
+/// the system's backlog, and is rung when somebody leaves.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    inside: AtomicUsize,
+    connections_max: usize,
+    /// Somebody was turned away since the last ring.
+    awaited: AtomicBool,
+    bells: Mutex<Vec<Arc<Bell>>>,
+}
+
+impl Gate {
+    pub(crate) fn new(connections_max: usize) -> Gate {
+        Gate {
+            inside: AtomicUsize::new(0),
+            connections_max,
+            awaited: AtomicBool::new(false),
+            bells: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Has this bell rung whenever there is room after the gate was found closed.
+    pub(crate) fn notify(&self, bell: Arc<Bell>) {
+        self.bells.lock().unwrap_or_else(PoisonError::into_inner).push(bell);
+    }
+
+    pub(crate) fn inside(&self) -> usize {
+        self.inside.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn try_enter(&self) -> bool {
+        if self.inside.fetch_add(1, Ordering::SeqCst) < self.connections_max {
+            return true;
+        }
+        // The note comes before stepping back: whoever leaves in between sees it.
+        self.awaited.store(true, Ordering::SeqCst);
+        self.leave();
+        false
+    }
+
+    /// Enters beyond the limit: connections that the program itself has the engine adopt.
+    pub(crate) fn enter(&self) {
+        self.inside.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.inside() < self.connections_max
+    }
+
+    pub(crate) fn leave(&self) {
+        let before = self.inside.fetch_sub(1, Ordering::SeqCst);
+        if before <= self.connections_max && self.awaited.swap(false, Ordering::SeqCst) {
+            let bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
+            bells.iter().for_each(|bell| bell.ring());
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Stopping: when it began, when patience ends, and who is still at work.
+
+use super::counters::Counters;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What a server did, in the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Sessions that ended by themselves after the stop began.
+    pub finished: u64,
+    /// Sessions that were cut off at the deadline.
+    pub forced: u64,
+    /// Threads that were still busy with a handler when [`join`](crate::server::ServerHandle::join)
+    /// gave up waiting for them.
+    pub abandoned: usize,
+    /// Everything since the start.
+    pub counters: Counters,
+}
+
+/// The stop of one server. It begins once; a later one can only shorten the deadline.
+#[derive(Debug, Default)]
+pub(crate) struct Stop {
+    inner: Mutex<Inner>,
+    changed: Condvar,
+    forced: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    deadline: Option<Instant>,
+    /// Sessions closed when the stop began.
+    closed_before: u64,
+    threads: usize,
+}
+
+impl Stop {
+    /// Begins the stop, or shortens its deadline.
+    pub(crate) fn begin(&self, deadline: Instant, closed_so_far: u64) {
+        let mut inner = self.lock();
+        match &mut inner.deadline {
+            Some(earlier) => *earlier = deadline.min(*earlier),
+            none => {
+                *none = Some(deadline);
+                inner.closed_before = closed_so_far;
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    /// The deadline, once the stop has begun.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.lock().deadline
+    }
+
+    /// A session was cut off.
+    pub(crate) fn forced(&self) {
+        self.forced.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A thread of the engine begins; the guard says when it ends, whatever ends it.
+    pub(crate) fn enter(self: &std::sync::Arc<Self>) -> AtWork {
+        self.lock().threads += 1;
+        AtWork(self.clone())
+    }
+
+    /// Waits until every thread of the engine has ended, or a stop has come to nothing. Returns how
+    /// many are left.
+    pub(crate) fn wait(&self) -> usize {
+        let mut inner = self.lock();
+        while inner.threads > 0 {
+            let patience = match inner.deadline {
+                // Before a stop there is nothing to be late for.
+                None => Duration::from_secs(3600),
+                Some(deadline) => (deadline + GRACE).saturating_duration_since(Instant::now()),
+            };
+            if patience.is_zero() {
+                break;
+            }
+            let waited = self.changed.wait_timeout(inner, patience);
+            inner = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        inner.threads
+    }
+
+    pub(crate) fn report(&self, counters: Counters, abandoned: usize) -> Report {
+        let forced = self.forced.load(Ordering::Relaxed);
+        let inner = self.lock();
+        let closed = counters.closed.total();
+        let finished = match inner.deadline {
+            Some(_) => closed.saturating_sub(inner.closed_before).saturating_sub(forced),
+            None => 0,
+        };
+        Report { finished, forced, abandoned, counters }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long after the deadline a thread may take to end what it was cut off from.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A thread is at work until this is dropped.
+#[derive(Debug)]
+pub(crate) struct AtWork(std::sync::Arc<Stop>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.lock().threads -= 1;
+        self.0.changed.notify_all();
+    }
+}

@@ -1,0 +1,281 @@
+//! One connection on a thread of its own.
+//!
+//! As long as nobody else can reach the session, its thread waits in a plain blocking read: no poll,
+//! no wake-up descriptor, one system call for a message in and one for a message out. Once a
+//! [`Remote`](crate::handler::Remote) exists, or output is blocked, it waits for socket and mailbox
+//! together.
+
+use super::connection::{Desk, Wire};
+use super::stop::Stop;
+use super::worker::is_transient;
+use super::{Common, Serve, Service};
+use crate::addr::Peer;
+use crate::buffer::Scratch;
+use crate::handler::{CloseReason, Letter, Turn};
+use crate::limits::Limits;
+use crate::mailbox::{Bell, Mailbox};
+use crate::poll::{Interest, ThreadWaker, wait_for};
+use crate::session::{Batch, Session};
+use crate::sys;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+/// What a thread is to do with its connection.
+pub(super) enum Job {
+    /// Run a session that exists.
+    Session(Box<Session>),
+    /// Make a session, if the peer is admitted, and run it.
+    Accepted(Service, Peer),
+    /// Hand the socket over, if the peer is admitted.
+    Blocking(OwnedFd, Service, Peer),
+}
+
+/// How others reach a connection's thread.
+pub(super) struct Berth {
+    socket: OwnedFd,
+    waker: Arc<ThreadWaker>,
+    bell: Arc<Bell>,
+    pub(super) letters: Arc<Mailbox<Letter>>,
+    stopping: AtomicBool,
+    /// A blocking handler has the socket; nobody sees to its deadline from inside.
+    blocking: bool,
+}
+
+impl Berth {
+    pub(super) fn new(socket: OwnedFd, blocking: bool, limits: &Limits) -> Berth {
+        let waker = Arc::new(ThreadWaker::default());
+        let bell = Bell::new(Waker::from(waker.clone()));
+        let letters = Mailbox::new(bell.clone(), limits.mailbox_items_max);
+        Berth { socket, waker, bell, letters, stopping: AtomicBool::new(false), blocking }
+    }
+
+    /// Tells the thread that the server is stopping, wherever it waits.
+    pub(super) fn stop(&self) {
+        if !self.stopping.swap(true, Ordering::SeqCst) {
+            // There is no other way to end a blocking read from outside. It fails when the
+            // connection is gone already, and then the thread is on its way.
+            let _ = sys::io::shutdown_read(self.socket.as_fd());
+            self.bell.ring();
+        }
+    }
+
+    /// Cuts a blocking handler off; a session sees to its deadline itself.
+    pub(super) fn force(&self, stop: &Stop) {
+        if self.blocking && sys::io::shutdown_both(self.socket.as_fd()).is_ok() {
+            stop.forced();
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+}
+
+/// A session, its socket and its thread's buffers.
+pub(super) struct ThreadSession<'a> {
+    common: &'a Common,
+    berth: &'a Berth,
+    session: Box<Session>,
+    token: u64,
+    desk: Desk,
+    batch: Batch,
+    stop_by: Option<Instant>,
+    /// The timeout that the socket has, so that it is set only when it must change.
+    receive_timeout: Option<Duration>,
+}
+
+impl<'a> ThreadSession<'a> {
+    pub(super) fn new(
+        common: &'a Common,
+        berth: &'a Berth,
+        mut session: Box<Session>,
+        token: u64,
+    ) -> ThreadSession<'a> {
+        if let Some(line) = &session.state().line {
+            line.settle_at(token);
+        }
+        common.tally.opened();
+        let letters = berth.letters.clone();
+        ThreadSession {
+            common,
+            berth,
+            session,
+            token,
+            desk: Desk::new(READ_BYTES_FIRST, WRITE_BYTES, letters, &common.limits),
+            batch: Batch::new(),
+            stop_by: None,
+            receive_timeout: None,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        self.turn(Session::open);
+        while !self.session.is_over() {
+            if let Err(error) = self.step() {
+                self.session.lost(error);
+            }
+        }
+        let socket = self.berth.socket.as_fd();
+        // The descriptor is closed a little later: the peer is not to wait for `on_close`.
+        let _ = match self.session.wants_reset() {
+            true => sys::io::reset_on_close(socket),
+            false => sys::io::shutdown_both(socket),
+        };
+        let (reason, panicked) = self.session.conclude();
+        self.common.tally.closed(&reason, panicked);
+    }
+
+    /// One thing that is to be done, or else one wait.
+    fn step(&mut self) -> io::Result<()> {
+        if self.stop_by.is_none() && self.berth.is_stopping() {
+            self.stop_by = self.common.stop.deadline();
+            self.turn(Session::stop);
+            return Ok(());
+        }
+        if self.stop_by.is_some_and(|deadline| deadline <= self.desk.now) {
+            self.common.stop.forced();
+            self.session.force(CloseReason::Stopped);
+            return Ok(());
+        }
+        if !self.berth.letters.is_empty() {
+            self.deliver();
+        } else if self.session.deadline().is_some_and(|deadline| deadline <= self.desk.now) {
+            self.turn(Session::tick);
+        } else if self.session.wants_turn() {
+            self.turn(Session::resume);
+        } else {
+            return self.wait();
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        let next = [self.session.deadline(), self.stop_by].into_iter().flatten().min();
+        let timeout = next.map(|next| next.saturating_duration_since(self.desk.now));
+        let interest =
+            Interest { read: self.session.wants_input(), write: self.session.wants_output() };
+        let socket = self.berth.socket.as_fd();
+        if interest == Interest::READ && !self.session.has_remotes() {
+            self.set_receive_timeout(timeout)?;
+            let received = sys::io::receive(socket, self.desk.scratch.as_mut());
+            self.desk.now = Instant::now();
+            return self.received(received);
+        }
+        self.berth.waker.prepare()?;
+        self.berth.bell.doze();
+        let news = self.stop_by.is_none() && self.berth.is_stopping();
+        let timeout =
+            if news || !self.berth.letters.is_empty() { Some(Duration::ZERO) } else { timeout };
+        let ready = wait_for(socket, interest, &self.berth.waker, timeout);
+        self.berth.bell.rise();
+        self.desk.now = Instant::now();
+        let ready = ready?;
+        if ready.write {
+            self.turn(|_, _| {});
+        }
+        if ready.read && self.session.wants_input() {
+            let received = sys::io::receive_now(socket, self.desk.scratch.as_mut());
+            return self.received(received);
+        }
+        Ok(())
+    }
+
+    fn received(&mut self, received: io::Result<usize>) -> io::Result<()> {
+        match received {
+            // A stop ends the read as if the peer had closed; it is dealt with first.
+            Ok(0) if self.stop_by.is_none() && self.berth.is_stopping() => {}
+            Ok(0) => self.turn(Session::eof),
+            Ok(length) => {
+                let wire = Wire::Stream(self.berth.socket.as_fd());
+                self.desk.feed(&mut self.session, self.token, wire, length);
+                if length == self.desk.scratch.size() && length < READ_BYTES_MAX {
+                    self.desk.scratch = Scratch::new(READ_BYTES_MAX);
+                }
+            }
+            Err(error) if is_transient(&error) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self) {
+        let mut batch = std::mem::take(&mut self.batch);
+        self.berth.letters.take(&mut batch);
+        self.turn(|session, turn| {
+            // A connection's mailbox outlives nothing but its connection, so all are for it.
+            batch.drain(..).for_each(|letter| session.deliver(letter.what, turn));
+        });
+        self.batch = batch;
+    }
+
+    fn turn(&mut self, act: impl FnOnce(&mut Session, &mut Turn<'_>)) {
+        let wire = Wire::Stream(self.berth.socket.as_fd());
+        self.desk.turn(&mut self.session, self.token, wire, act);
+    }
+
+    /// Sets SO_RCVTIMEO if the one that is set would wake too late, or much too early. The idle limit
+    /// moves with every message by as much as passes between them, so it needs no system call.
+    fn set_receive_timeout(&mut self, wanted: Option<Duration>) -> io::Result<()> {
+        let fits = match (self.receive_timeout, wanted) {
+            (None, None) => true,
+            (Some(set), Some(wanted)) => set <= wanted + TIMEOUT_SLACK && wanted <= set * 2,
+            _ => false,
+        };
+        if !fits {
+            sys::io::set_receive_timeout(self.berth.socket.as_fd(), wanted)?;
+            self.receive_timeout = wanted;
+        }
+        Ok(())
+    }
+}
+
+/// Gives a blocking handler its connection, and counts what became of it.
+pub(super) fn run_blocking(common: &Common, berth: &Berth, socket: OwnedFd, service: &Service) {
+    let Serve::Blocking(serve) = &service.serve else { return };
+    common.tally.opened();
+    let outcome = catch_unwind(AssertUnwindSafe(|| serve(socket)));
+    let reason = match outcome {
+        Ok(Ok(())) => CloseReason::Finished,
+        Ok(Err(error)) => CloseReason::Handler(error),
+        Err(_) => CloseReason::Panicked,
+    };
+    linger(berth.socket.as_fd(), &common.limits);
+    common.tally.closed(&reason, false);
+}
+
+/// Lets the peer take the last reply, as sessions do: see [`Limits::linger_bytes_max`].
+fn linger(socket: BorrowedFd<'_>, limits: &Limits) {
+    let until = Instant::now() + limits.linger_timeout;
+    let mut left = limits.linger_bytes_max;
+    let mut waste = [0; 4096];
+    if sys::io::shutdown_write(socket).is_err() {
+        return;
+    }
+    while left > 0 {
+        let patience = until.saturating_duration_since(Instant::now());
+        if patience.is_zero() || sys::io::set_receive_timeout(socket, Some(patience)).is_err() {
+            return;
+        }
+        match sys::io::receive(socket, &mut waste) {
+            Ok(0) | Err(_) => return,
+            Ok(length) => left = left.saturating_sub(length),
+        }
+    }
+}
+
+/// What a thread reads at most at once, to begin with: most connections never need more.
+const READ_BYTES_FIRST: usize = 8 * 1024;
+
+/// And once a read was full.
+const READ_BYTES_MAX: usize = 256 * 1024;
+
+/// What its output buffer holds before it grows.
+const WRITE_BYTES: usize = 8 * 1024;
+
+/// How much later than asked a read may wake.
+const TIMEOUT_SLACK: Duration = Duration::from_millis(2);

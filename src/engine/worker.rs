@@ -1,0 +1,504 @@
+//! A worker: one thread, one poll, many sessions.
+//!
+//! ```text
+//!   loop:  doze ─► wait ─► now ─► orders ─► letters ─► events ─► timers ─► ready
+//!                                  │          │          │         │         │
+//!                                 adopt,    deliver   accept,    tick      resume
+//!                                 stop                read,
+//!                                                     write
+//! ```
+//!
+//! After each turn of a session `update` asks it what to wait for: interest, deadline, another turn,
+//! or its end. Nothing else decides that.
+
+use super::accept::{ACCEPTS_PER_TURN, AfterError, after, back_off};
+use super::connection::{Desk, Wire};
+use super::datagrams::{DatagramPeer, DatagramSocket};
+use super::slots::Slots;
+use super::{Common, Listening, Tally};
+use crate::addr::Peer;
+use crate::handler::{CloseReason, Letter, Line, Turn};
+use crate::mailbox::{Bell, Mailbox};
+use crate::poll::{Event, EventWaker, Interest, Poll};
+use crate::session::{Batch, Session};
+use crate::sys;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+/// What other threads tell a worker to do.
+pub(crate) enum Order {
+    Adopt(OwnedFd, Box<Session>),
+    Stop,
+}
+
+/// How other threads reach a worker.
+#[derive(Clone)]
+pub(crate) struct Address {
+    pub(crate) letters: Arc<Mailbox<Letter>>,
+    pub(crate) orders: Arc<Mailbox<Order>>,
+}
+
+/// See the module.
+pub(crate) struct Worker {
+    pub(super) common: Arc<Common>,
+    pub(super) desk: Desk,
+    pub(super) actors: Slots<Actor>,
+    pub(super) poll: Poll,
+    pub(super) timers: crate::timers::Timers,
+    /// Sessions that want another turn before the next wait.
+    ready: VecDeque<u64>,
+    bell: Arc<Bell>,
+    address: Address,
+    batch: Batch,
+    listeners: Vec<u64>,
+    /// Listeners are out of the poll, because the gate is closed or descriptors are short.
+    accepting: bool,
+    pause: Option<Duration>,
+    accept_again: Option<Instant>,
+    stop_by: Option<Instant>,
+}
+
+/// Whoever can have an event.
+pub(super) enum Actor {
+    Listener(Listening),
+    Stream(Stream),
+    Datagrams(DatagramSocket),
+    Peer(DatagramPeer),
+}
+
+/// A stream connection and its session.
+pub(super) struct Stream {
+    socket: OwnedFd,
+    session: Box<Session>,
+    interest: Interest,
+    armed: Option<Instant>,
+    /// The program may hold a duplicate of the descriptor, so closing ours does not end its events.
+    adopted: bool,
+}
+
+impl Worker {
+    pub(crate) fn new(common: Arc<Common>) -> io::Result<Worker> {
+        let waker = Arc::new(EventWaker::new()?);
+        let poll = Poll::new()?;
+        poll.watch(&waker, WAKE)?;
+        let bell = Bell::new(Waker::from(waker));
+        common.gate.notify(bell.clone());
+        let address = Address {
+            letters: Mailbox::new(bell.clone(), common.limits.mailbox_items_max),
+            orders: Mailbox::new(bell.clone(), usize::MAX),
+        };
+        Ok(Worker {
+            desk: Desk::new(READ_BYTES, WRITE_BYTES, address.letters.clone(), &common.limits),
+            common,
+            actors: Slots::new(),
+            poll,
+            timers: Default::default(),
+            ready: VecDeque::new(),
+            bell,
+            address,
+            batch: VecDeque::new(),
+            listeners: Vec::new(),
+            accepting: true,
+            pause: None,
+            accept_again: None,
+            stop_by: None,
+        })
+    }
+
+    pub(crate) fn address(&self) -> Address {
+        self.address.clone()
+    }
+
+    /// Takes on a bound socket. A stream listener may be taken on by several workers.
+    pub(crate) fn serve(&mut self, listening: Listening) -> io::Result<()> {
+        let socket = listening.socket.clone();
+        if listening.transport.is_datagram() {
+            let actor = Actor::Datagrams(DatagramSocket::new(listening));
+            let token = self.actors.insert(actor);
+            return self.poll.change(socket.as_fd(), token, Interest::NONE, Interest::READ);
+        }
+        let token = self.actors.insert(Actor::Listener(listening));
+        self.listeners.push(token);
+        self.poll.share(socket.as_fd(), token)
+    }
+
+    /// Runs until the server has stopped and the last session is over.
+    pub(crate) fn run(mut self) {
+        while !self.is_done() {
+            let timeout = self.timeout();
+            if let Err(error) = self.poll.wait(timeout) {
+                // Only a broken epoll descriptor gets here, and nothing can be served without it.
+                self.force_all(|| CloseReason::Transport(io::Error::from(error.kind())));
+                return;
+            }
+            self.bell.rise();
+            self.desk.now = Instant::now();
+            self.obey();
+            self.deliver();
+            for index in 0..self.poll.ready() {
+                self.react(self.poll.event(index));
+            }
+            self.expire();
+            self.grant_turns();
+            self.reopen();
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.stop_by.is_some() && self.actors.count() == 0
+    }
+
+    /// How long to sleep. Announces it, unless there is work already.
+    fn timeout(&mut self) -> Option<Duration> {
+        if !self.ready.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        self.bell.doze();
+        if !self.address.letters.is_empty() || !self.address.orders.is_empty() {
+            self.bell.rise();
+            return Some(Duration::ZERO);
+        }
+        let wakes = [self.timers.next(), self.accept_again, self.stop_by];
+        let next = wakes.into_iter().flatten().min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    fn obey(&mut self) {
+        let mut orders = VecDeque::new();
+        self.address.orders.take(&mut orders);
+        for order in orders {
+            match order {
+                Order::Adopt(socket, session) if self.stop_by.is_none() => {
+                    self.add_stream(socket, session, true);
+                }
+                Order::Adopt(socket, mut session) => {
+                    session.force(CloseReason::Stopped);
+                    drop(socket);
+                    self.conclude(session, true);
+                }
+                Order::Stop => self.begin_stop(),
+            }
+        }
+        if self.stop_by.is_some_and(|deadline| deadline <= self.desk.now) {
+            self.force_all(|| CloseReason::Stopped);
+        }
+    }
+
+    /// Sessions get their letters in order; those that follow each other to one session share a turn.
+    fn deliver(&mut self) {
+        let mut batch = std::mem::take(&mut self.batch);
+        self.address.letters.take(&mut batch);
+        while let Some(letter) = batch.pop_front() {
+            let line = letter.line.clone();
+            let mut letters = Some(letter);
+            let mut token = line.token();
+            if token == Line::NOWHERE {
+                // Its session was adopted between the look at the orders and the one at the letters.
+                self.obey();
+                token = line.token();
+            }
+            self.with_session(token, |session, turn| {
+                while let Some(Letter { what, .. }) = letters.take() {
+                    session.deliver(what, turn);
+                    letters = batch.pop_front_if_for(&line);
+                }
+            });
+        }
+        self.batch = batch;
+    }
+
+    fn react(&mut self, event: Event) {
+        match self.actors.get_mut(event.token) {
+            Some(Actor::Stream(_)) => self.react_stream(event),
+            Some(Actor::Listener(_)) => self.accept(event.token),
+            Some(Actor::Datagrams(_)) => self.react_datagrams(event),
+            // The waker, or what is left of an event whose session is gone.
+            Some(Actor::Peer(_)) | None => {}
+        }
+    }
+
+    fn react_stream(&mut self, event: Event) {
+        let Worker { actors, desk, .. } = self;
+        let Some(Actor::Stream(stream)) = actors.get_mut(event.token) else { return };
+        let Stream { socket, session, .. } = stream;
+        let wire = Wire::Stream(socket.as_fd());
+        if event.write && session.wants_output() {
+            desk.turn(session, event.token, wire, |_, _| {});
+        }
+        if event.read && session.wants_input() {
+            match sys::io::receive(socket.as_fd(), desk.scratch.as_mut()) {
+                Ok(0) => desk.turn(session, event.token, wire, Session::eof),
+                Ok(length) => desk.feed(session, event.token, wire, length),
+                Err(error) if is_transient(&error) => {}
+                Err(error) => session.lost(error),
+            }
+        }
+        self.update(event.token);
+    }
+
+    fn accept(&mut self, token: u64) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(Actor::Listener(listening)) = self.actors.get(token) else { return };
+            if !self.common.gate.try_enter() {
+                self.close_doors(None);
+                return;
+            }
+            match sys::io::accept(listening.socket.as_fd(), true) {
+                Ok((socket, from)) => {
+                    self.pause = None;
+                    Tally::add(&self.common.tally.accepted);
+                    let peer = Peer::from_addr(listening.transport, from);
+                    let now = self.desk.now;
+                    let tally = &self.common.tally;
+                    let session =
+                        peer.and_then(|peer| listening.service.session(&peer, now, tally));
+                    match session {
+                        Some(session) => self.add_stream(socket, session, false),
+                        None => self.common.gate.leave(),
+                    }
+                }
+                Err(error) => {
+                    self.common.gate.leave();
+                    match after(&error) {
+                        AfterError::Wait => return,
+                        AfterError::Next => {}
+                        AfterError::BackOff => {
+                            Tally::add(&self.common.tally.accept_failed);
+                            let pause = back_off(self.pause);
+                            self.pause = Some(pause);
+                            self.close_doors(Some(self.desk.now + pause));
+                            return;
+                        }
+                        AfterError::GiveUp => {
+                            self.actors.remove(token);
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the listeners out of the poll, until the gate opens or `until`.
+    fn close_doors(&mut self, until: Option<Instant>) {
+        if std::mem::replace(&mut self.accepting, false) {
+            self.each_listener(|poll, listening, token| {
+                poll.change(listening.socket.as_fd(), token, Interest::READ, Interest::NONE)
+            });
+        }
+        self.accept_again = until;
+    }
+
+    /// Puts them back once both are right.
+    fn reopen(&mut self) {
+        let wait = self.accept_again.is_some_and(|again| again > self.desk.now);
+        if self.accepting || wait || !self.common.gate.has_room() {
+            return;
+        }
+        (self.accepting, self.accept_again) = (true, None);
+        self.each_listener(|poll, listening, token| poll.share(listening.socket.as_fd(), token));
+    }
+
+    fn each_listener(&mut self, act: impl Fn(&Poll, &Listening, u64) -> io::Result<()>) {
+        let Worker { listeners, actors, poll, .. } = self;
+        // A listener whose place in the poll is lost would be deaf for ever; it is let go, so that
+        // clients are refused rather than left hanging.
+        listeners.retain(|token| match actors.get(*token) {
+            Some(Actor::Listener(listening)) if act(poll, listening, *token).is_ok() => true,
+            _ => {
+                actors.remove(*token);
+                false
+            }
+        });
+    }
+
+    fn add_stream(&mut self, socket: OwnedFd, session: Box<Session>, adopted: bool) {
+        self.common.tally.opened();
+        let stream = Stream { socket, session, interest: Interest::NONE, armed: None, adopted };
+        let token = self.actors.insert(Actor::Stream(stream));
+        self.with_session(token, |session, turn| {
+            if let Some(line) = &session.state().line {
+                line.settle_at(token);
+            }
+            session.open(turn);
+        });
+    }
+
+    /// A turn for the session at `token`, if there still is one.
+    pub(super) fn with_session(
+        &mut self,
+        token: u64,
+        act: impl FnOnce(&mut Session, &mut Turn<'_>),
+    ) {
+        let Worker { actors, desk, .. } = self;
+        match actors.get_mut(token) {
+            Some(Actor::Stream(Stream { socket, session, .. })) => {
+                desk.turn(session, token, Wire::Stream(socket.as_fd()), act);
+            }
+            Some(Actor::Peer(peer)) => peer.turn(desk, token, act),
+            _ => return,
+        }
+        self.update(token);
+    }
+
+    /// Asks a session after its turn what to wait for.
+    pub(super) fn update(&mut self, token: u64) {
+        let Worker { actors, poll, timers, ready, .. } = self;
+        let (session, armed) = match actors.get_mut(token) {
+            Some(Actor::Stream(stream)) => {
+                let session = &mut stream.session;
+                let interest = if session.is_over() {
+                    stream.interest
+                } else {
+                    Interest { read: session.wants_input(), write: session.wants_output() }
+                };
+                if interest != stream.interest {
+                    match poll.change(stream.socket.as_fd(), token, stream.interest, interest) {
+                        Ok(()) => stream.interest = interest,
+                        Err(error) => session.lost(error),
+                    }
+                }
+                (session, &mut stream.armed)
+            }
+            Some(Actor::Peer(peer)) => (&mut peer.session, &mut peer.armed),
+            _ => return,
+        };
+        if session.is_over() {
+            self.reap(token);
+            return;
+        }
+        if session.wants_turn() {
+            ready.push_back(token);
+        }
+        if let Some(deadline) = session.deadline() {
+            timers.arm(armed, deadline, token);
+        }
+    }
+
+    fn reap(&mut self, token: u64) {
+        match self.actors.remove(token) {
+            Some(Actor::Stream(stream)) => {
+                if stream.session.wants_reset() {
+                    let _ = sys::io::reset_on_close(stream.socket.as_fd());
+                }
+                if stream.adopted {
+                    let socket = stream.socket.as_fd();
+                    let _ = self.poll.change(socket, token, stream.interest, Interest::NONE);
+                }
+                drop(stream.socket);
+                self.conclude(stream.session, false);
+            }
+            Some(Actor::Peer(peer)) => {
+                self.forget_peer(peer.socket, &peer.session);
+                self.conclude(peer.session, false);
+            }
+            _ => {}
+        }
+    }
+
+    /// The last words with a session, whose socket is closed.
+    fn conclude(&mut self, session: Box<Session>, unopened: bool) {
+        let stream = !session.peer().transport().is_datagram();
+        let (reason, panicked) = session.conclude();
+        if !unopened {
+            self.common.tally.closed(&reason, panicked);
+        }
+        if stream {
+            self.common.gate.leave();
+        }
+    }
+
+    fn expire(&mut self) {
+        while let Some((when, token)) = self.timers.due(self.desk.now) {
+            let armed = match self.actors.get_mut(token) {
+                Some(Actor::Stream(stream)) => &mut stream.armed,
+                Some(Actor::Peer(peer)) => &mut peer.armed,
+                _ => continue,
+            };
+            if *armed == Some(when) {
+                *armed = None;
+                self.with_session(token, Session::tick);
+            }
+        }
+        let actors = &self.actors;
+        self.timers.compact(actors.count(), |when, token| match actors.get(token) {
+            Some(Actor::Stream(stream)) => stream.armed == Some(when),
+            Some(Actor::Peer(peer)) => peer.armed == Some(when),
+            _ => false,
+        });
+    }
+
+    /// Sessions that stopped for fairness go on, each once.
+    fn grant_turns(&mut self) {
+        for _ in 0..self.ready.len() {
+            let Some(token) = self.ready.pop_front() else { return };
+            self.with_session(token, Session::resume);
+        }
+    }
+
+    fn begin_stop(&mut self) {
+        self.stop_by = self.common.stop.deadline();
+        self.drop_listeners();
+        for token in self.actors.tokens() {
+            match self.actors.get(token) {
+                Some(Actor::Stream(_) | Actor::Peer(_)) => self.with_session(token, Session::stop),
+                Some(Actor::Datagrams(_)) => self.close_datagrams(token),
+                Some(Actor::Listener(_)) | None => {}
+            }
+        }
+    }
+
+    fn drop_listeners(&mut self) {
+        for token in std::mem::take(&mut self.listeners) {
+            self.actors.remove(token);
+        }
+    }
+
+    fn force_all(&mut self, reason: impl Fn() -> CloseReason) {
+        self.drop_listeners();
+        for token in self.actors.tokens() {
+            let session = match self.actors.get_mut(token) {
+                Some(Actor::Stream(stream)) => &mut stream.session,
+                Some(Actor::Peer(peer)) => &mut peer.session,
+                Some(Actor::Datagrams(_)) => {
+                    self.close_datagrams(token);
+                    continue;
+                }
+                Some(Actor::Listener(_)) | None => continue,
+            };
+            session.force(reason());
+            self.common.stop.forced();
+            self.reap(token);
+        }
+    }
+}
+
+/// Letters in a row to one session.
+trait PopFor {
+    fn pop_front_if_for(&mut self, line: &Arc<Line>) -> Option<Letter>;
+}
+
+impl PopFor for Batch {
+    fn pop_front_if_for(&mut self, line: &Arc<Line>) -> Option<Letter> {
+        let same = self.front().is_some_and(|letter| Arc::ptr_eq(&letter.line, line));
+        if same { self.pop_front() } else { None }
+    }
+}
+
+pub(super) fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// The waker's token; no slot has it.
+const WAKE: u64 = u64::MAX;
+
+/// What a worker reads at most at once: big reads make bulk transfers cheap, and one buffer serves
+/// all connections.
+const READ_BYTES: usize = 256 * 1024;
+
+/// What its output buffer holds before it grows.
+const WRITE_BYTES: usize = 256 * 1024;

@@ -1,0 +1,64 @@
+//! Why a session ended.
+
+use crate::codec::FrameError;
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+/// Why a session ended: the first cause, whatever followed from it.
+///
+/// The peer's doing, the handler's, the server's and the network's are told apart.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The handler finished, or a [`Remote`](super::Remote) closed the session.
+    Finished,
+    /// The peer closed its side, in an orderly way, and the handler had nothing to add.
+    PeerClosed,
+    /// The network failed, for example by a reset from the peer.
+    Transport(io::Error),
+    /// The peer's bytes are no frame: too long, not UTF-8, cut short. Or an item to be sent is none.
+    Frame(FrameError),
+    /// A callback returned this error.
+    Handler(Box<dyn Error + Send + Sync>),
+    /// A callback panicked.
+    Panicked,
+    /// More output was to be kept, in bytes, than the hard limit.
+    OutputFull {
+        /// How much it would have been.
+        bytes: usize,
+        /// [`Limits::output_bytes_max`](crate::limits::Limits::output_bytes_max).
+        limit: usize,
+    },
+    /// No whole frame came within the first-message timeout.
+    FirstMessageTimeout,
+    /// Silence for the idle timeout.
+    IdleTimeout,
+    /// The peer did not read for the write-stall timeout.
+    WriteStall,
+    /// The handler aborted.
+    Aborted,
+    /// The server stopped and the session did not finish by the deadline.
+    Stopped,
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CloseReason::Finished => f.write_str("finished"),
+            CloseReason::PeerClosed => f.write_str("closed by the peer"),
+            CloseReason::Transport(error) => write!(f, "connection lost: {error}"),
+            CloseReason::Frame(error) => write!(f, "bad frame: {error}"),
+            CloseReason::Handler(error) => write!(f, "handler failed: {error}"),
+            CloseReason::Panicked => f.write_str("handler panicked"),
+            CloseReason::OutputFull { bytes, limit } => {
+                write!(f, "peer reads too slowly: {bytes} bytes of output, the limit is {limit}")
+            }
+            CloseReason::FirstMessageTimeout => f.write_str("no first message in time"),
+            CloseReason::IdleTimeout => f.write_str("idle for too long"),
+            CloseReason::WriteStall => f.write_str("peer stopped reading"),
+            CloseReason::Aborted => f.write_str("aborted"),
+            CloseReason::Stopped => f.write_str("server stopped"),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Readiness: which of many sockets can be read or written.
+//!
+//! Level-triggered epoll(7): what was not read is reported again, so a loop needs no read that says
+//! "nothing more", and a short read loses nothing after an urgent mark or a descriptor in the stream.
+//! A socket in which nobody is interested is taken out of the set, because epoll reports hang-ups
+//! even then, again and again.
+//!
+//! [`wait_for`] is the same for one socket and a wake-up, by poll(2), for threads.
+
+use crate::sys;
+use rustix::event::{PollFd, PollFlags, Timespec, epoll};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
+use std::task::Wake;
+use std::time::Duration;
+
+/// What a socket is polled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Interest {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+}
+
+impl Interest {
+    pub(crate) const NONE: Interest = Interest { read: false, write: false };
+    pub(crate) const READ: Interest = Interest { read: true, write: false };
+
+    fn flags(self) -> epoll::EventFlags {
+        let mut flags = epoll::EventFlags::empty();
+        flags.set(epoll::EventFlags::IN, self.read);
+        flags.set(epoll::EventFlags::OUT, self.write);
+        flags
+    }
+}
+
+/// One socket is ready.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    pub(crate) token: u64,
+    /// Reading will not block: bytes, the end, or an error.
+    pub(crate) read: bool,
+    /// Writing will not block.
+    pub(crate) write: bool,
+}
+
+/// A set of sockets.
+pub(crate) struct Poll {
+    epoll: OwnedFd,
+    ready: Vec<Event>,
+}
+
+impl Poll {
+    pub(crate) fn new() -> io::Result<Poll> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        Ok(Poll { epoll, ready: Vec::with_capacity(EVENTS_PER_WAIT) })
+    }
+
+    /// Moves a socket from one interest to another, with at most one system call.
+    pub(crate) fn change(
+        &self,
+        socket: BorrowedFd<'_>,
+        token: u64,
+        from: Interest,
+        to: Interest,
+    ) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(token);
+        match (from == Interest::NONE, to == Interest::NONE) {
+            _ if from == to => {}
+            (true, _) => epoll::add(&self.epoll, socket, data, to.flags())?,
+            (_, true) => epoll::delete(&self.epoll, socket)?,
+            _ => epoll::modify(&self.epoll, socket, data, to.flags())?,
+        }
+        Ok(())
+    }
+
+    /// Adds a listener that several workers poll: one of them is woken for a connection, not all.
+    pub(crate) fn share(&self, listener: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
+        Ok(epoll::add(&self.epoll, listener, epoll::EventData::new_u64(token), flags)?)
+    }
+
+    /// Adds a waker. It is edge-triggered, so nobody needs to reset it.
+    pub(crate) fn watch(&self, waker: &EventWaker, token: u64) -> io::Result<()> {
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        let data = epoll::EventData::new_u64(token);
+        Ok(epoll::add(&self.epoll, waker.counter.as_fd(), data, flags)?)
+    }
+
+    /// Waits until a socket is ready or the time has passed; `None` waits for ever.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.ready.clear();
+        let timeout = timeout.map(timespec);
+        let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS_PER_WAIT];
+        match epoll::wait(&self.epoll, &mut events[..], timeout.as_ref()) {
+            Ok((events, _)) => self.ready.extend(events.iter().map(Event::from)),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// How many sockets the last [`wait`](Poll::wait) found ready.
+    pub(crate) fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// One of them.
+    pub(crate) fn event(&self, index: usize) -> Event {
+        self.ready[index]
+    }
+}
+
+impl From<&epoll::Event> for Event {
+    fn from(event: &epoll::Event) -> Event {
+        let (flags, data) = (event.flags, event.data);
+        // An error or a hang-up shows itself to whoever reads or writes next.
+        let failed = epoll::EventFlags::ERR | epoll::EventFlags::HUP;
+        Event {
+            token: data.u64(),
+            read: flags.intersects(epoll::EventFlags::IN | failed),
+            write: flags.intersects(epoll::EventFlags::OUT | failed),
+        }
+    }
+}
+
+/// Wakes one [`Poll`].
+#[derive(Debug)]
+pub(crate) struct EventWaker {
+    counter: OwnedFd,
+}
+
+impl EventWaker {
+    pub(crate) fn new() -> io::Result<EventWaker> {
+        Ok(EventWaker { counter: sys::io::event_counter()? })
+    }
+}
+
+impl Wake for EventWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+    fn wake_by_ref(self: &Arc<Self>) {
+        sys::io::signal(&self.counter);
+    }
+}
+
+/// Wakes one thread in [`wait_for`]. Its descriptor is made when it first sleeps that way: a thread
+/// that never does, costs none.
+#[derive(Debug, Default)]
+pub(crate) struct ThreadWaker {
+    counter: OnceLock<OwnedFd>,
+}
+
+impl ThreadWaker {
+    fn counter(&self) -> io::Result<&OwnedFd> {
+        if let Some(counter) = self.counter.get() {
+            return Ok(counter);
+        }
+        let counter = sys::io::event_counter()?;
+        Ok(self.counter.get_or_init(|| counter))
+    }
+
+    /// Makes sure that the waker can wake. To be called before sleep is announced.
+    pub(crate) fn prepare(&self) -> io::Result<()> {
+        self.counter().map(|_| ())
+    }
+}
+
+impl Wake for ThreadWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+    fn wake_by_ref(self: &Arc<Self>) {
+        if let Some(counter) = self.counter.get() {
+            sys::io::signal(counter);
+        }
+    }
+}
+
+/// Waits until one socket is ready, the waker wakes, or the time has passed.
+pub(crate) fn wait_for(
+    socket: BorrowedFd<'_>,
+    interest: Interest,
+    waker: &ThreadWaker,
+    timeout: Option<Duration>,
+) -> io::Result<Interest> {
+    let mut flags = PollFlags::empty();
+    flags.set(PollFlags::IN, interest.read);
+    flags.set(PollFlags::OUT, interest.write);
+    let counter = waker.counter()?;
+    let mut fds = [
+        PollFd::from_borrowed_fd(counter.as_fd(), PollFlags::IN),
+        PollFd::from_borrowed_fd(socket, flags),
+    ];
+    // As above: without interest a hang-up would be reported for ever.
+    let polled = if interest == Interest::NONE { &mut fds[..1] } else { &mut fds[..] };
+    match rustix::event::poll(polled, timeout.map(timespec).as_ref()) {
+        Ok(_) => {}
+        Err(rustix::io::Errno::INTR) => return Ok(Interest::NONE),
+        Err(error) => return Err(error.into()),
+    }
+    if fds[0].revents().contains(PollFlags::IN) {
+        sys::io::quiet(counter);
+    }
+    let ready = fds[1].revents();
+    let failed = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
+    Ok(Interest {
+        read: interest.read && ready.intersects(PollFlags::IN | failed),
+        write: interest.write && ready.intersects(PollFlags::OUT | failed),
+    })
+}
+
+/// Rounded up to a millisecond: waking early would only mean to sleep again.
+fn timespec(timeout: Duration) -> Timespec {
+    let millis = timeout.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i64;
+    Timespec { tv_sec: millis / 1000, tv_nsec: millis % 1000 * 1_000_000 }
+}
+
+const EVENTS_PER_WAIT: usize = 256;

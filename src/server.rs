@@ -1,0 +1,293 @@
+//! Servers: endpoints, a codec, a handler, an engine, limits.
+//!
+//! ```
+//! use sockeye::codec::Lines;
+//! use sockeye::server::Server;
+//! # use std::time::Duration;
+//!
+//! let server = Server::tcp("127.0.0.1:0")
+//!     .codec(Lines::default())
+//!     .serve(|line, cx| cx.send(&line.chars().rev().collect::<String>()))?;
+//! println!("listening on {}", server.local_endpoints()[0]);
+//! # server.stop(Duration::from_secs(1));
+//! server.join()?;
+//! # Ok::<(), sockeye::Error>(())
+//! ```
+//!
+//! One server listens on as many endpoints as you like, of any kind, and serves all of them with the
+//! same handler. It runs on threads of its own from [`serve`](Server::serve) on; a [`ServerHandle`]
+//! stops it and waits for it.
+
+mod bind;
+mod handle;
+mod listening;
+
+pub use handle::ServerHandle;
+pub use listening::{IntoHostPort, IntoListening};
+
+use crate::addr::{HostPort, Peer, UnixAddr};
+use crate::codec::Codec;
+use crate::engine::{
+    Admit, BlockingEngine, Common, Engine, Gate, MakeSession, Plan, Serve, ServeBlocking, Service,
+    Stop, Tally, Threads,
+};
+use crate::error::Error;
+use crate::handler::{Context, Handler, IntoOutcome, Side};
+use crate::limits::Limits;
+use crate::session::Session;
+use crate::socket::AnyStream;
+use listening::Source;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A server that has not started yet.
+///
+/// `C` is the codec, `()` as long as none is chosen; `E` the engine. The builder does nothing until
+/// [`serve`](Server::serve), [`serve_with`](Server::serve_with) or
+/// [`serve_blocking`](Server::serve_blocking) binds its endpoints, so that is where errors come out.
+#[must_use = "a server does nothing until it is told to serve"]
+pub struct Server<C = (), E = Threads> {
+    sources: Vec<Result<Source, Error>>,
+    codec: C,
+    engine: E,
+    limits: Limits,
+    admit: Option<Arc<Admit>>,
+    handle: ServerHandle,
+}
+
+impl Server {
+    /// A server without endpoints: it runs what [`ServerHandle::adopt`] gives it.
+    pub fn new() -> Server {
+        Server {
+            sources: Vec::new(),
+            codec: (),
+            engine: Threads::default(),
+            limits: Limits::default(),
+            admit: None,
+            handle: ServerHandle::default(),
+        }
+    }
+
+    /// A server on an endpoint such as `"tcp://127.0.0.1:7000"`, or on a socket that was made and
+    /// configured before: see [`IntoListening`].
+    pub fn on(endpoint: impl IntoListening) -> Server {
+        Server::new().and(endpoint)
+    }
+
+    /// A TCP server: `"127.0.0.1:7000"`, `"[::1]:7000"`, `"localhost:http"`, `"*:7000"` for all
+    /// addresses of both families, an address, or a port alone, which means loopback.
+    ///
+    /// The sockets have `SO_REUSEADDR`, `TCP_NODELAY`, keepalive (60 s, every 10 s, 6 times) and the
+    /// longest backlog that the system allows.
+    pub fn tcp(at: impl IntoHostPort) -> Server {
+        Server::on(Source::tcp(at))
+    }
+
+    /// A UDP server, with the same addresses as [`tcp`](Server::tcp). Each peer has a session.
+    pub fn udp(at: impl IntoHostPort) -> Server {
+        Server::on(Source::udp(at))
+    }
+
+    /// A server for Unix streams at this path. The socket file can be used by its owner only (mode
+    /// 0600), and is removed when the server stops.
+    pub fn unix(path: impl AsRef<Path>) -> Server {
+        let path = path.as_ref();
+        let at = UnixAddr::from_path(path);
+        Server::on(Source::unix(at.map_err(|error| {
+            Error::new("listen on", format_args!("unix://{}", path.display()), error)
+        })))
+    }
+}
+
+impl Default for Server {
+    fn default() -> Server {
+        Server::new()
+    }
+}
+
+impl<C, E: Engine> Server<C, E> {
+    /// One more endpoint.
+    pub fn and(mut self, endpoint: impl IntoListening) -> Server<C, E> {
+        self.sources.push(endpoint.into_listening());
+        self
+    }
+
+    /// How bytes become frames.
+    pub fn codec<D: Codec>(self, codec: D) -> Server<D, E> {
+        let Server { sources, engine, limits, admit, handle, .. } = self;
+        Server { sources, codec, engine, limits, admit, handle }
+    }
+
+    /// What runs the connections; [`Threads`] by default.
+    pub fn engine<G: Engine>(self, engine: G) -> Server<C, G> {
+        let Server { sources, codec, limits, admit, handle, .. } = self;
+        Server { sources, codec, engine, limits, admit, handle }
+    }
+
+    /// How much a peer may cost; [`Limits::default`] by default.
+    pub fn limits(mut self, limits: Limits) -> Server<C, E> {
+        self.limits = limits;
+        self
+    }
+
+    /// Asks this before anything is made for a peer. If it says no, the connection is closed at once,
+    /// or the datagram dropped, and counted as refused.
+    pub fn admit(mut self, admit: impl Fn(&Peer) -> bool + Send + Sync + 'static) -> Server<C, E> {
+        self.admit = Some(Arc::new(admit));
+        self
+    }
+
+    /// A handle to the server that will start, for handlers that need one.
+    pub fn handle(&self) -> ServerHandle {
+        self.handle.clone()
+    }
+
+    /// Starts, with a blocking function for each connection: straight-line code with `Read` and
+    /// `Write`, on a thread of its own, on connected endpoints only. When the server stops, its reads
+    /// end; at the deadline, the connection is cut.
+    ///
+    /// # Errors
+    ///
+    /// As [`serve`](Server::serve), and on datagram endpoints.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::server::Server;
+    /// use std::io::{Read, Write};
+    /// # use std::time::Duration;
+    ///
+    /// let server = Server::tcp("127.0.0.1:0").serve_blocking(|mut stream| {
+    ///     let mut word = [0; 5];
+    ///     stream.read_exact(&mut word)?;
+    ///     stream.write_all(&word)?;
+    ///     Ok(())
+    /// })?;
+    /// # server.stop(Duration::from_secs(1));
+    /// server.join()?;
+    /// # Ok::<(), sockeye::Error>(())
+    /// ```
+    pub fn serve_blocking<F, O>(self, serve: F) -> Result<ServerHandle, Error>
+    where
+        F: Fn(AnyStream) -> O + Send + Sync + 'static,
+        O: IntoOutcome,
+        E: BlockingEngine,
+    {
+        let serve: Arc<ServeBlocking> = Arc::new(move |socket| {
+            let stream = AnyStream::try_from(socket).map_err(io::Error::from)?;
+            serve(stream).into_outcome()
+        });
+        self.start(Serve::Blocking(serve))
+    }
+
+    fn start(self, serve: Serve) -> Result<ServerHandle, Error> {
+        let Server { sources, engine, limits, admit, handle, .. } = self;
+        let service = Service { admit, serve };
+        let mut sockets = Vec::new();
+        let mut files = Vec::new();
+        for source in sources {
+            bind::bind(source?, &service, &mut sockets, &mut files)?;
+        }
+        let common = Arc::new(Common {
+            gate: Gate::new(engine.connections_max(limits.connections_max)),
+            limits: Arc::new(limits),
+            tally: Tally::default(),
+            stop: Arc::new(Stop::default()),
+        });
+        let endpoints = sockets.iter().map(|listening| listening.endpoint.clone()).collect();
+        let plan = Plan { sockets, common: common.clone() };
+        let running = engine
+            .start(plan)
+            .map_err(|error| Error::new("start the engine for", "a server", error))?;
+        handle.started(running, common, endpoints, files);
+        Ok(handle)
+    }
+}
+
+impl<C: Codec, E: Engine> Server<C, E> {
+    /// Starts, with a closure `|frame, cx|` as the handler. Each connection has a clone of it, so
+    /// what it captures by value is the connection's own.
+    ///
+    /// # Errors
+    ///
+    /// A bad endpoint, a name that is not found, an address in use, too few rights, too many
+    /// descriptors: each with the endpoint and, where there is one, a hint at the way out.
+    pub fn serve<F, O>(self, handler: F) -> Result<ServerHandle, Error>
+    where
+        F: for<'f, 'c, 'd> FnMut(C::Frame<'f>, &'c mut Context<'d, C>) -> O
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        O: IntoOutcome,
+    {
+        self.serve_with(move |_| handler.clone())
+    }
+
+    /// Starts, with a handler made for each connection by `make`.
+    ///
+    /// # Errors
+    ///
+    /// As [`serve`](Server::serve).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::codec::Lines;
+    /// use sockeye::handler::{Context, Handler, Outcome};
+    /// use sockeye::server::Server;
+    /// # use std::time::Duration;
+    ///
+    /// struct Greeter;
+    ///
+    /// impl Handler<Lines> for Greeter {
+    ///     fn on_open(&mut self, cx: &mut Context<'_, Lines>) -> Outcome {
+    ///         let greeting = format!("hello, {}", cx.peer());
+    ///         cx.send(&greeting);
+    ///         Ok(())
+    ///     }
+    ///     fn on_frame(&mut self, line: &str, cx: &mut Context<'_, Lines>) -> Outcome {
+    ///         cx.send(line);
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let server =
+    ///     Server::tcp("127.0.0.1:0").codec(Lines::default()).serve_with(|_peer| Greeter)?;
+    /// # server.stop(Duration::from_secs(1));
+    /// server.join()?;
+    /// # Ok::<(), sockeye::Error>(())
+    /// ```
+    pub fn serve_with<H, M>(self, make: M) -> Result<ServerHandle, Error>
+    where
+        H: Handler<C>,
+        M: Fn(&Peer) -> H + Send + Sync + 'static,
+    {
+        let (codec, limits) = (self.codec.clone(), Arc::new(self.limits.clone()));
+        let make: Arc<MakeSession> = Arc::new(move |peer: &Peer, now: Instant| {
+            let handler = make(peer);
+            let (codec, limits) = (codec.clone(), limits.clone());
+            Session::new(codec, handler, peer.clone(), Side::Accepted, limits, now)
+        });
+        self.start(Serve::Sessions(make))
+    }
+}
+
+impl<C: fmt::Debug, E: fmt::Debug> fmt::Debug for Server<C, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("sources", &self.sources)
+            .field("codec", &self.codec)
+            .field("engine", &self.engine)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A port alone means loopback: a server is not to be reachable from outside by accident.
+pub(crate) fn loopback(port: u16) -> HostPort {
+    HostPort::from(std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, port)))
+}

@@ -1,0 +1,145 @@
+//! Binding endpoints: names to addresses, addresses to sockets.
+
+use super::listening::{Origin, Source};
+use crate::addr::{AnyAddr, Endpoint, Transport, UnixAddr};
+use crate::engine::{Listening, Serve, Service};
+use crate::error::Error;
+use crate::lookup;
+use crate::socket::{TcpListener, UdpSocket, UnixDatagram, UnixListener};
+use socket2::{SockRef, TcpKeepalive};
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Binds a source: to one socket, or to one for each address of its name.
+pub(super) fn bind(
+    source: Source,
+    service: &Service,
+    sockets: &mut Vec<Listening>,
+    files: &mut Vec<SocketFile>,
+) -> Result<(), Error> {
+    let mut add = |socket: OwnedFd, endpoint: Endpoint| {
+        let transport = endpoint.transport();
+        let service = service.clone();
+        sockets.push(Listening { socket: Arc::new(socket), transport, endpoint, service });
+    };
+    let endpoint = match source.0 {
+        Origin::Endpoint(endpoint) => endpoint,
+        Origin::Socket(socket, endpoint) => {
+            check(&endpoint, service)?;
+            add(socket, endpoint);
+            return Ok(());
+        }
+    };
+    check(&endpoint, service)?;
+    let failed = |error| Error::new("listen on", &endpoint, error);
+    if let Some(at) = endpoint.unix_addr() {
+        let socket = bind_unix(&endpoint, at).map_err(failed)?;
+        if let Some(path) = at.as_path() {
+            files.push(SocketFile::new(path.to_owned()).map_err(failed)?);
+        }
+        add(socket, endpoint);
+        return Ok(());
+    }
+    let Some(at) = endpoint.host_port() else { return Ok(()) };
+    let datagram = endpoint.transport() == Transport::Udp;
+    let addresses = lookup::resolve(at, datagram)?;
+    let (mut bound, mut last) = (0, None);
+    for address in &addresses {
+        let both = at.is_dual_stack();
+        match bind_ip(*address, datagram, both) {
+            Ok((socket, local)) => {
+                bound += 1;
+                let local = Endpoint::from_addr(endpoint.transport(), local);
+                add(socket, local.expect("an IP transport fits an IP address"));
+            }
+            // `localhost` has two addresses even where the machine has only one family.
+            Err(error) if is_missing_here(&error) => last = Some(error),
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    match (bound, last) {
+        (0, Some(error)) => Err(failed(error)),
+        _ => Ok(()),
+    }
+}
+
+fn check(endpoint: &Endpoint, service: &Service) -> Result<(), Error> {
+    let refused = |why: &'static str| {
+        let error = io::Error::new(io::ErrorKind::Unsupported, why);
+        Err(Error::new("listen on", endpoint, error))
+    };
+    match (endpoint.transport(), &service.serve) {
+        (Transport::UnixSeqPacket, _) => refused("seqpacket sockets are not served yet"),
+        (transport, Serve::Blocking(_)) if transport.is_datagram() => {
+            refused("a blocking handler needs a connected endpoint, and datagrams have none")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn bind_unix(endpoint: &Endpoint, at: &UnixAddr) -> io::Result<OwnedFd> {
+    match endpoint.transport() {
+        Transport::UnixDatagram => Ok(UnixDatagram::bind(at.clone())?.into()),
+        _ => Ok(UnixListener::bind(at.clone())?.into()),
+    }
+}
+
+fn bind_ip(
+    address: std::net::SocketAddr,
+    datagram: bool,
+    both: bool,
+) -> io::Result<(OwnedFd, AnyAddr)> {
+    if datagram {
+        let socket = match both {
+            true => UdpSocket::bind_dual_stack(address.port())?,
+            false => UdpSocket::bind(address)?,
+        };
+        let local = socket.local_addr()?;
+        return Ok((socket.into(), local.into()));
+    }
+    let listener = match both {
+        true => TcpListener::bind_dual_stack(address.port())?,
+        false => TcpListener::bind(address)?,
+    };
+    // Accepted sockets inherit it, so it costs nothing per connection.
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(10))
+        .with_retries(6);
+    SockRef::from(&listener).set_tcp_keepalive(&keepalive)?;
+    let local = listener.local_addr()?;
+    Ok((listener.into(), local.into()))
+}
+
+fn is_missing_here(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+}
+
+/// A socket file that this server has made.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn new(path: PathBuf) -> io::Result<SocketFile> {
+        let file = fs::symlink_metadata(&path)?;
+        Ok(SocketFile { path, device: file.dev(), inode: file.ino() })
+    }
+
+    /// Removes the file, if it is still ours: another server may have taken the path over.
+    pub(super) fn remove(&self) {
+        let Ok(file) = fs::symlink_metadata(&self.path) else { return };
+        if (file.dev(), file.ino()) == (self.device, self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The handle of a running server.
+
+use super::bind::SocketFile;
+use crate::addr::{Endpoint, Peer, Transport};
+use crate::codec::Codec;
+use crate::engine::{Adoption, Common, Counters, Report, Running};
+use crate::error::Error;
+use crate::handler::{Handler, Line, Remote, Side};
+use crate::session::Session;
+use crate::socket::AnyStream;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A running server, or one that is about to start. Clones are the same server, and any thread may
+/// use them, handlers included.
+///
+/// Dropping the last handle does not stop the server, as dropping a `JoinHandle` does not end a
+/// thread.
+#[derive(Clone, Default)]
+pub struct ServerHandle {
+    inner: Arc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    started: OnceLock<Started>,
+    /// The deadline of a stop that came before the start.
+    stopped_early: Mutex<Option<Instant>>,
+}
+
+struct Started {
+    running: Arc<dyn Running>,
+    common: Arc<Common>,
+    endpoints: Vec<Endpoint>,
+    files: Mutex<Vec<SocketFile>>,
+}
+
+impl ServerHandle {
+    pub(super) fn started(
+        &self,
+        running: Arc<dyn Running>,
+        common: Arc<Common>,
+        endpoints: Vec<Endpoint>,
+        files: Vec<SocketFile>,
+    ) {
+        let early = self.inner.stopped_early.lock().unwrap_or_else(PoisonError::into_inner);
+        let started = Started { running, common, endpoints, files: Mutex::new(files) };
+        // A builder starts once: it is consumed.
+        let started = self.inner.started.get_or_init(|| started);
+        if let Some(deadline) = *early {
+            started.stop(deadline);
+        }
+    }
+
+    /// Where the server listens: numeric addresses, with the ports that the system chose for port 0.
+    /// In the order of the builder; a name with several addresses has one endpoint each. Empty
+    /// before the start.
+    pub fn local_endpoints(&self) -> &[Endpoint] {
+        self.inner.started.get().map_or(&[], |started| &started.endpoints)
+    }
+
+    /// Runs a connection that the program made itself on the server's engine, under its limits, with
+    /// a codec and a handler of its own. Does not block.
+    ///
+    /// It does not count against the connections that the server accepts at most. Returns a
+    /// [`Remote`] to the new session, whose `on_open` is called soon.
+    ///
+    /// # Errors
+    ///
+    /// The stream is not connected, the server has not started or is stopping, or the system cannot
+    /// make what the engine needs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::codec::Lines;
+    /// use sockeye::handler::Context;
+    /// use sockeye::server::Server;
+    /// use sockeye::socket::UnixStream;
+    /// use std::io::{BufRead, BufReader};
+    /// # use std::time::Duration;
+    ///
+    /// let server = Server::new().codec(Lines::default()).serve(|_: &str, _| {})?;
+    /// let (ours, theirs) = UnixStream::pair()?;
+    /// let echo = |line: &str, cx: &mut Context<'_, Lines>| cx.send(line);
+    /// let remote = server.adopt(ours, Lines::default(), echo)?;
+    /// remote.send("from outside")?;
+    /// let mut line = String::new();
+    /// BufReader::new(&theirs).read_line(&mut line)?;
+    /// assert_eq!(line, "from outside\n");
+    /// # server.stop(Duration::from_secs(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn adopt<C: Codec, H: Handler<C>>(
+        &self,
+        stream: impl Into<AnyStream>,
+        codec: C,
+        handler: H,
+    ) -> Result<Remote<C>, Error> {
+        let stream = stream.into();
+        let address = stream.peer_addr().map_err(|error| Error::new("adopt", "a stream", error))?;
+        let ip = address.as_ip().is_some();
+        let transport = if ip { Transport::Tcp } else { Transport::Unix };
+        let peer = Peer::from_addr(transport, address).expect("the transport was chosen to fit");
+        let failed = |error| Error::new("adopt", peer.clone(), error);
+        let started = self.inner.started.get().ok_or_else(not_running).map_err(failed)?;
+        if started.common.stop.deadline().is_some() {
+            return Err(failed(not_running()));
+        }
+        let mut remote = None;
+        let mut parts = Some((codec, handler));
+        let limits = started.common.limits.clone();
+        let connection = Adoption {
+            socket: stream.into(),
+            make: &mut |letters| {
+                let (codec, handler) = parts.take().expect("an engine makes one session");
+                let (peer, now) = (peer.clone(), Instant::now());
+                let mut session =
+                    Session::new(codec.clone(), handler, peer, Side::Adopted, limits.clone(), now);
+                let line = session.state().line(letters, Line::NOWHERE);
+                remote = Some(Remote::new(line, codec));
+                session
+            },
+        };
+        started.running.adopt(connection).map_err(failed)?;
+        Ok(remote.expect("an engine makes the session that it adopts"))
+    }
+
+    /// What the server has done so far.
+    pub fn counters(&self) -> Counters {
+        let started = self.inner.started.get();
+        started.map_or_else(Counters::default, |started| started.common.tally.snapshot())
+    }
+
+    /// Stops the server: no more connections and no more frames from now on; every handler's `on_stop`
+    /// is called, which finishes its session by default; what is not over after `patience` is cut off.
+    ///
+    /// Returns at once and may be called from anywhere, a handler included; [`join`](Self::join)
+    /// waits. A second stop can only shorten the patience; one before the start stops the server as
+    /// soon as it starts.
+    pub fn stop(&self, patience: Duration) {
+        // A patience beyond what the clock can express is as good as a year.
+        let now = Instant::now();
+        let year = Duration::from_secs(365 * 24 * 3600);
+        let deadline = now.checked_add(patience).unwrap_or(now + year);
+        let mut early = self.inner.stopped_early.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.inner.started.get() {
+            Some(started) => started.stop(deadline),
+            None => *early = Some(early.map_or(deadline, |earlier| earlier.min(deadline))),
+        }
+    }
+
+    /// Waits until the server has stopped and every thread of it has ended. Blocks; returns at once
+    /// for a server that was never started.
+    ///
+    /// A handler that does not return holds its thread up; such threads are left behind a second
+    /// after the stop's deadline, and counted as [`abandoned`](Report::abandoned). Not to be called
+    /// from a handler: it would wait for itself.
+    ///
+    /// # Errors
+    ///
+    /// None at present.
+    pub fn join(&self) -> Result<Report, Error> {
+        let Some(started) = self.inner.started.get() else { return Ok(Report::default()) };
+        let abandoned = started.common.stop.wait();
+        Ok(started.common.stop.report(started.common.tally.snapshot(), abandoned))
+    }
+}
+
+impl Started {
+    fn stop(&self, deadline: Instant) {
+        for file in self.files.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            file.remove();
+        }
+        self.common.stop.begin(deadline, self.common.tally.snapshot().closed.total());
+        self.running.stop();
+    }
+}
+
+impl fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHandle")
+            .field("endpoints", &self.local_endpoints())
+            .finish_non_exhaustive()
+    }
+}
+
+fn not_running() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the server is not running")
+}

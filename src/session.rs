@@ -1,0 +1,506 @@
+//! Sessions: all decisions about one conversation, with no descriptor and no clock.
+//!
+//! An engine reads bytes and hands them in; it writes what the session has to say and tells how that
+//! went. Every verb may call the handler.
+//!
+//! ```text
+//!              verbs in                        decisions                     verbs out
+//!   open, receive(bytes), eof, resume ──►  ┌──────────────┐  ──►  flush(write): bytes or datagrams
+//!   receive_message(datagram)              │ Session      │  ──►  wants_input, wants_output
+//!   deliver(letter), tick, stop       ──►  │  state       │  ──►  deadline
+//!   flush: the kernel took n bytes    ──►  │  protocol ───┼──► codec, handler
+//!   lost(error)                            └──────────────┘  ──►  wants_shutdown, is_over, conclude
+//! ```
+//!
+//! [`State`] is the same for every protocol; [`Protocol`] hides codec and handler behind one virtual
+//! call a verb, none a frame. Both are one allocation.
+
+mod protocol;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use protocol::Protocol;
+
+use crate::addr::Peer;
+use crate::buffer::Out;
+use crate::codec::{Codec, Edge};
+use crate::handler::{CloseReason, Handler, Letter, Phase, Side, State, Turn, What};
+use crate::limits::Limits;
+use protocol::{Call, Progress, Speech};
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// One conversation. See the module.
+pub(crate) struct Session<P: ?Sized = dyn Protocol> {
+    state: State,
+    /// Input that was read and not handled: an unfinished frame, or whole ones behind `pending`.
+    kept: Vec<u8>,
+    /// How long the unfinished frame in `kept` will be, zero if unknown.
+    need: usize,
+    /// `kept` may hold whole frames.
+    pending: bool,
+    /// `kept` ends with the end of the stream.
+    ended: bool,
+    protocol: P,
+}
+
+impl Session {
+    pub(crate) fn new<C: Codec, H: Handler<C>>(
+        codec: C,
+        handler: H,
+        peer: Peer,
+        side: Side,
+        limits: Arc<Limits>,
+        now: Instant,
+    ) -> Box<Session> {
+        Box::new(Session {
+            state: State::new(peer, side, limits, now),
+            kept: Vec::new(),
+            need: 0,
+            pending: false,
+            ended: false,
+            protocol: Speech { codec, handler },
+        })
+    }
+
+    pub(crate) fn open(&mut self, turn: &mut Turn<'_>) {
+        self.call(Call::Open, turn);
+        self.state.opened = !self.state.panicked;
+    }
+
+    /// Hands in bytes of a stream. Returns how many were taken; the rest is to be handed in again
+    /// once the output is flushed, or kept.
+    pub(crate) fn receive(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> usize {
+        match self.state.phase {
+            Phase::Open => {}
+            Phase::Lingering => {
+                let count = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+                self.state.linger_left = self.state.linger_left.saturating_sub(count);
+                return bytes.len();
+            }
+            Phase::Finishing | Phase::Ended => return bytes.len(),
+        }
+        if self.state.spoken {
+            self.state.last = turn.now;
+        }
+        let mut at: usize = 0;
+        // An unfinished frame is given as much as finishes it, and not much more.
+        while !self.kept.is_empty() {
+            let old = self.kept.len();
+            let step = if self.need > old { self.need - old } else { old.max(STEP) };
+            let end = bytes.len().min(at.saturating_add(step));
+            self.kept.extend_from_slice(&bytes[at..end]);
+            let progress = self.frames_of_kept(Edge::Open, turn);
+            if progress.used >= old {
+                at += progress.used - old;
+                self.kept = Vec::new();
+            } else if progress.hungry {
+                at = end;
+                if at == bytes.len() {
+                    return at;
+                }
+            } else {
+                self.kept.truncate(old);
+                return at;
+            }
+        }
+        let progress = self.frames(&bytes[at..], Edge::Open, turn);
+        at += progress.used;
+        if progress.hungry && at < bytes.len() {
+            self.kept.extend_from_slice(&bytes[at..]);
+            at = bytes.len();
+        }
+        at
+    }
+
+    /// Keeps bytes that [`receive`](Session::receive) did not take, for
+    /// [`resume`](Session::resume).
+    pub(crate) fn keep(&mut self, rest: &[u8]) {
+        if self.state.phase == Phase::Open {
+            self.kept.extend_from_slice(rest);
+            self.pending = true;
+        }
+    }
+
+    /// Whether [`resume`](Session::resume) has something to do now.
+    pub(crate) fn wants_turn(&self) -> bool {
+        let input = self.pending && !self.state.paused && self.state.backlog.is_none();
+        self.state.phase == Phase::Open && (input || self.can_drain())
+    }
+
+    /// Works off input that was kept.
+    pub(crate) fn resume(&mut self, turn: &mut Turn<'_>) {
+        if !self.pending {
+            return;
+        }
+        let edge = if self.ended { Edge::Eof } else { Edge::Open };
+        let progress = self.frames_of_kept(edge, turn);
+        self.kept.drain(..progress.used);
+        if self.kept.is_empty() {
+            self.kept = Vec::new();
+        }
+        self.pending = !progress.hungry;
+        if self.ended && !self.pending {
+            self.call(Call::Eof, turn);
+        }
+    }
+
+    /// Hands in one datagram. False if it was dropped, as a whole or from a bad frame on.
+    pub(crate) fn receive_message(&mut self, message: &[u8], turn: &mut Turn<'_>) -> bool {
+        self.state.last = turn.now;
+        self.frames(message, Edge::Message, turn).hungry
+    }
+
+    /// Whether [`receive`](Session::receive) would take more within this turn.
+    pub(crate) fn can_go_on(&self, turn: &Turn<'_>) -> bool {
+        self.state.phase != Phase::Open || self.state.can_take(turn)
+    }
+
+    /// The peer has closed its side.
+    pub(crate) fn eof(&mut self, turn: &mut Turn<'_>) {
+        self.state.eof = true;
+        match self.state.phase {
+            Phase::Open if self.kept.is_empty() => self.call(Call::Eof, turn),
+            Phase::Open => {
+                (self.ended, self.pending) = (true, true);
+                self.resume(turn);
+            }
+            Phase::Finishing => {}
+            Phase::Lingering | Phase::Ended => self.state.phase = Phase::Ended,
+        }
+    }
+
+    /// Hands in what a remote sent.
+    pub(crate) fn deliver(&mut self, what: What, turn: &mut Turn<'_>) {
+        match what {
+            What::Send(bytes, body) => {
+                if let Some(line) = &self.state.line {
+                    line.queued.fetch_sub(bytes.len(), Ordering::SeqCst);
+                }
+                if self.state.can_send() {
+                    let pushed = turn.out.push(self.state.datagram, |out| {
+                        let start = out.len();
+                        out.extend_from_slice(&bytes);
+                        Ok::<_, std::convert::Infallible>(start + body.start..start + body.end)
+                    });
+                    debug_assert!(pushed.is_ok());
+                    turn.whole = turn.out.mark();
+                    let low = self.state.limits.output_low_mark;
+                    self.state.pressed |= self.state.unsent(turn.out) > low;
+                }
+            }
+            What::Wake => {
+                if let Some(line) = &self.state.line {
+                    line.woken();
+                }
+                self.call(Call::Wake, turn);
+            }
+            What::ShutdownWrite => self.state.shutdown = true,
+            What::Close => self.state.finish(CloseReason::Finished),
+            What::Room => {}
+        }
+    }
+
+    /// The server is stopping.
+    pub(crate) fn stop(&mut self, turn: &mut Turn<'_>) {
+        self.state.stopping = true;
+        self.call(Call::Stop, turn);
+    }
+
+    /// Time has passed: sees to the handler's timer and to the limits.
+    pub(crate) fn tick(&mut self, turn: &mut Turn<'_>) {
+        if self.state.timer.is_some_and(|timer| timer <= turn.now) {
+            self.state.timer = None;
+            self.call(Call::Timer, turn);
+        }
+        if self.limit().is_none_or(|limit| limit > turn.now) {
+            return;
+        }
+        match self.state.phase {
+            Phase::Lingering | Phase::Ended => self.state.phase = Phase::Ended,
+            _ if self.state.backlog.is_some() => self.state.abort(CloseReason::WriteStall),
+            Phase::Finishing => self.state.phase = Phase::Ended,
+            Phase::Open if !self.state.spoken => {
+                self.state.finish(CloseReason::FirstMessageTimeout);
+            }
+            Phase::Open => {
+                self.state.last = turn.now;
+                self.call(Call::Idle, turn);
+            }
+        }
+    }
+
+    /// When [`tick`](Session::tick) is due.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match (self.limit(), self.state.timer) {
+            (Some(limit), Some(timer)) => Some(limit.min(timer)),
+            (limit, timer) => limit.or(timer),
+        }
+    }
+
+    /// The limit that runs now.
+    fn limit(&self) -> Option<Instant> {
+        let limits = &self.state.limits;
+        let span = match self.state.phase {
+            Phase::Lingering | Phase::Ended => Some(limits.linger_timeout),
+            _ if self.state.backlog.is_some() => limits.write_stall_timeout,
+            Phase::Finishing => Some(limits.linger_timeout),
+            Phase::Open if self.state.datagram => limits.peer_idle_timeout,
+            Phase::Open if !self.state.spoken => limits.first_message_timeout,
+            Phase::Open => limits.idle_timeout,
+        };
+        self.state.last.checked_add(span?)
+    }
+
+    /// The network failed.
+    pub(crate) fn lost(&mut self, error: io::Error) {
+        self.state.end(CloseReason::Transport(error));
+    }
+
+    /// The engine gives the session up.
+    pub(crate) fn force(&mut self, reason: CloseReason) {
+        self.state.abort(reason);
+    }
+
+    /// Whether the engine should read.
+    pub(crate) fn wants_input(&self) -> bool {
+        match self.state.phase {
+            Phase::Open => {
+                !self.state.eof
+                    && !self.state.stopping
+                    && !self.state.paused
+                    && !self.pending
+                    && self.state.backlog.is_none()
+            }
+            Phase::Lingering => !self.state.eof && self.state.linger_left > 0,
+            Phase::Finishing | Phase::Ended => false,
+        }
+    }
+
+    /// Whether the engine should wait until the kernel takes more.
+    pub(crate) fn wants_output(&self) -> bool {
+        self.state.backlog.is_some() && self.state.phase < Phase::Ended
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.state.phase == Phase::Ended
+    }
+
+    /// Whether to end by a reset.
+    pub(crate) fn wants_reset(&self) -> bool {
+        self.state.reset
+    }
+
+    /// Whether other threads can reach the session.
+    pub(crate) fn has_remotes(&self) -> bool {
+        self.state.line.is_some()
+    }
+
+    pub(crate) fn state(&mut self) -> &mut State {
+        &mut self.state
+    }
+
+    pub(crate) fn peer(&self) -> &Peer {
+        &self.state.peer
+    }
+
+    /// Writes what there is to say, with one call of `write` if the kernel takes it all. What it
+    /// does not take stays with the session. Then moves the session on: true if our side of the
+    /// connection is to be shut now.
+    pub(crate) fn flush(
+        &mut self,
+        turn: &mut Turn<'_>,
+        spare: &mut Spare,
+        mut write: impl FnMut(&[u8]) -> io::Result<usize>,
+    ) -> bool {
+        if self.is_over() {
+            turn.out.clear();
+        } else if let Some(mut backlog) = self.state.backlog.take() {
+            backlog.append(turn.out);
+            self.write_out(&mut backlog, turn.now, &mut write);
+            if backlog.is_empty() {
+                spare.put(backlog);
+            } else {
+                self.state.backlog = Some(backlog);
+            }
+        } else if !turn.out.is_empty() {
+            self.write_out(turn.out, turn.now, &mut write);
+            if turn.out.is_empty() {
+                turn.out.clear();
+            } else {
+                self.state.last = turn.now;
+                self.state.backlog = Some(std::mem::replace(turn.out, spare.take()));
+            }
+        }
+        turn.whole = turn.out.mark();
+        if let Some(line) = &self.state.line {
+            line.unsent.store(self.state.unsent(turn.out), Ordering::SeqCst);
+        }
+        self.state.backlog.is_none() && self.all_sent(turn.now)
+    }
+
+    fn write_out(
+        &mut self,
+        out: &mut Out,
+        now: Instant,
+        write: &mut impl FnMut(&[u8]) -> io::Result<usize>,
+    ) {
+        while !out.is_empty() {
+            let whole =
+                if self.state.datagram { out.datagram().unwrap_or(&[]) } else { out.unsent() };
+            let asked = whole.len();
+            match write(whole) {
+                Ok(_) if self.state.datagram => out.datagram_sent(),
+                Ok(count) => {
+                    out.sent(count);
+                    self.state.last = now;
+                    if count < asked {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // One datagram that cannot be sent says nothing about the next.
+                Err(_) if self.state.datagram => out.datagram_sent(),
+                Err(error) => {
+                    out.clear();
+                    self.lost(error);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// All output has been sent: closes what was to be closed behind it.
+    fn all_sent(&mut self, now: Instant) -> bool {
+        let state = &mut self.state;
+        match state.phase {
+            Phase::Open if state.shutdown && state.eof && !self.pending => {
+                state.end(CloseReason::Finished);
+            }
+            Phase::Open if state.shutdown && !state.shut && !state.datagram => {
+                state.shut = true;
+                return true;
+            }
+            Phase::Finishing if state.eof || state.datagram => state.phase = Phase::Ended,
+            Phase::Finishing => {
+                state.phase = Phase::Lingering;
+                state.last = now;
+                return !std::mem::replace(&mut state.shut, true);
+            }
+            _ => {}
+        }
+        false
+    }
+
+    /// Calls `on_drain` if it is owed and there is room. True if it was called.
+    pub(crate) fn drain(&mut self, turn: &mut Turn<'_>) -> bool {
+        let drain = self.can_drain();
+        if drain {
+            self.state.pressed = false;
+            if let Some(line) = &self.state.line {
+                line.starved.store(false, Ordering::SeqCst);
+            }
+            self.call(Call::Drain, turn);
+        }
+        drain
+    }
+
+    fn can_drain(&self) -> bool {
+        let unsent = self.state.backlog.as_ref().map_or(0, |backlog| backlog.len());
+        self.state.owes_drain()
+            && self.state.phase == Phase::Open
+            && unsent <= self.state.limits.output_low_mark
+    }
+
+    /// The end: tells the handler, once, and drops it. Returns why, and whether the handler panicked
+    /// meanwhile.
+    pub(crate) fn conclude(mut self: Box<Self>) -> (CloseReason, bool) {
+        if let Some(line) = &self.state.line {
+            line.closed.store(true, Ordering::Release);
+        }
+        let reason = self.state.reason.take().map_or(CloseReason::Finished, |reason| *reason);
+        let owed = self.state.opened && !self.state.panicked;
+        let farewell = AssertUnwindSafe(|| {
+            if owed {
+                self.protocol.closed(&reason);
+            }
+        });
+        let mut panicked = catch_unwind(farewell).is_err();
+        panicked |= catch_unwind(AssertUnwindSafe(|| drop(self))).is_err();
+        (reason, panicked)
+    }
+
+    fn call(&mut self, call: Call, turn: &mut Turn<'_>) {
+        if self.state.phase != Phase::Open || self.state.panicked {
+            return;
+        }
+        let Session { state, protocol, .. } = self;
+        let run = AssertUnwindSafe(|| protocol.call(call, state, turn));
+        if catch_unwind(run).is_err() {
+            self.panicked(turn);
+        }
+    }
+
+    fn frames(&mut self, input: &[u8], edge: Edge, turn: &mut Turn<'_>) -> Progress {
+        let Session { state, protocol, .. } = self;
+        let run = AssertUnwindSafe(|| protocol.frames(input, edge, state, turn));
+        let progress = catch_unwind(run).unwrap_or_else(|_| {
+            self.panicked(turn);
+            Progress { used: input.len(), hungry: true, need: 0 }
+        });
+        self.need = progress.need;
+        progress
+    }
+
+    fn frames_of_kept(&mut self, edge: Edge, turn: &mut Turn<'_>) -> Progress {
+        let kept = std::mem::take(&mut self.kept);
+        let progress = self.frames(&kept, edge, turn);
+        self.kept = kept;
+        progress
+    }
+
+    /// The handler has panicked: whole replies are still sent, the half one is cut off.
+    fn panicked(&mut self, turn: &mut Turn<'_>) {
+        self.state.panicked = true;
+        turn.out.cut(turn.whole);
+        self.state.finish(CloseReason::Panicked);
+    }
+}
+
+/// Output buffers that nobody uses, for the next session that the kernel refuses.
+#[derive(Debug, Default)]
+pub(crate) struct Spare {
+    buffers: Vec<Box<Out>>,
+    first_bytes: usize,
+}
+
+impl Spare {
+    pub(crate) fn new(first_bytes: usize) -> Spare {
+        Spare { buffers: Vec::new(), first_bytes }
+    }
+
+    pub(crate) fn take(&mut self) -> Box<Out> {
+        self.buffers.pop().unwrap_or_else(|| Box::new(Out::new(self.first_bytes)))
+    }
+
+    pub(crate) fn put(&mut self, mut buffer: Box<Out>) {
+        if self.buffers.len() < SPARE_MAX {
+            buffer.clear();
+            self.buffers.push(buffer);
+        }
+    }
+}
+
+/// Letters taken from a mailbox at once.
+pub(crate) type Batch = VecDeque<Letter>;
+
+/// How much of a read an unfinished frame of unknown length is given at first.
+const STEP: usize = 512;
+
+/// Spare output buffers that a worker keeps.
+const SPARE_MAX: usize = 16;

@@ -1,0 +1,85 @@
+//! Deadlines of many sessions, kept lazily.
+//!
+//! A session has one entry at most that counts. When its deadline moves later, as it does with every
+//! message, nothing happens here: the entry fires at the old time, the session looks at its clock
+//! and arms again. Only a deadline that moves *earlier* makes a new entry, and the old one is
+//! recognised as stale when it fires. So timers cost nothing per message.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Instant;
+
+/// The deadlines of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    heap: BinaryHeap<Reverse<(Instant, u64)>>,
+}
+
+impl Timers {
+    /// Makes sure that `token` fires at `when` or before. `armed` is the caller's note of the entry
+    /// that counts, kept beside the session.
+    pub(crate) fn arm(&mut self, armed: &mut Option<Instant>, when: Instant, token: u64) {
+        if armed.is_none_or(|earlier| when < earlier) {
+            self.heap.push(Reverse((when, token)));
+            *armed = Some(when);
+        }
+    }
+
+    /// When the next entry fires.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse((when, _))| *when)
+    }
+
+    /// Takes one entry whose time has come. It counts only if the session's note says the same
+    /// instant.
+    pub(crate) fn due(&mut self, now: Instant) -> Option<(Instant, u64)> {
+        match self.heap.peek() {
+            Some(Reverse((when, _))) if *when <= now => self.heap.pop().map(|Reverse(entry)| entry),
+            _ => None,
+        }
+    }
+
+    /// Throws stale entries away once they outnumber `live` sessions, so that a handler that keeps
+    /// moving its timer earlier cannot grow the heap.
+    pub(crate) fn compact(&mut self, live: usize, counts: impl Fn(Instant, u64) -> bool) {
+        if self.heap.len() > 2 * live + 64 {
+            self.heap.retain(|Reverse((when, token))| counts(*when, *token));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_later_deadline_makes_no_entry_and_an_earlier_one_does() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut timers = Timers::default();
+        let mut armed = None;
+        timers.arm(&mut armed, at(10), 7);
+        timers.arm(&mut armed, at(20), 7);
+        assert_eq!(timers.heap.len(), 1);
+        timers.arm(&mut armed, at(5), 7);
+        assert_eq!(timers.next(), Some(at(5)));
+        assert_eq!(timers.due(at(4)), None);
+        assert_eq!(timers.due(at(10)), Some((at(5), 7)));
+        assert_eq!(timers.due(at(10)), Some((at(10), 7)), "the stale one still fires");
+        assert_eq!(timers.due(at(10)), None);
+    }
+
+    #[test]
+    fn stale_entries_do_not_pile_up() {
+        let start = Instant::now() + Duration::from_secs(3600);
+        let mut timers = Timers::default();
+        let mut armed = None;
+        for earlier in 0..10_000 {
+            timers.arm(&mut armed, start - Duration::from_millis(earlier), 1);
+            timers.compact(1, |when, _| armed == Some(when));
+        }
+        assert!(timers.heap.len() <= 66 + 1, "{} entries", timers.heap.len());
+        assert_eq!(timers.next(), armed);
+    }
+}
