@@ -42,10 +42,9 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     for endpoint in &endpoints {
         server = server.and(endpoint);
     }
-    let server = server.codec(Bytes::default()).serve(|bytes, cx| cx.send(bytes))?;
-    for endpoint in server.local_endpoints() {
-        println!("listening on {endpoint}");
-    }
-    server.join()?;
+    let server = server.codec(Bytes::default()).on_start(|endpoints| {
+        endpoints.iter().for_each(|endpoint| println!("listening on {endpoint}"));
+    });
+    server.run(|bytes, cx| cx.send(bytes))?;
     Ok(())
 }

@@ -27,7 +27,7 @@ pub use counters::{Closed, Counters};
 pub use events::Events;
 pub(crate) use gate::Gate;
 pub use stop::Report;
-pub(crate) use stop::Stop;
+pub(crate) use stop::{AtWork, Stop};
 pub use threads::Threads;
 
 use crate::addr::{Endpoint, Peer, Transport};
@@ -123,16 +123,15 @@ pub struct UnknownEngine {
 }
 
 pub(crate) mod sealed {
-    use super::{Plan, Running};
+    use super::{Launch, Plan};
     use std::io;
-    use std::sync::Arc;
 
     /// What an engine must be able to do.
     pub trait Start {
         /// Connections served at once, given what the limits say.
         fn connections_max(&self, limit: Option<usize>) -> usize;
-        /// Starts its threads.
-        fn start(self, plan: Plan) -> io::Result<Arc<dyn Running>>;
+        /// Starts its threads, all but the first, which the caller gives a thread or runs itself.
+        fn start(self, plan: Plan) -> io::Result<Launch>;
     }
 }
 
@@ -144,7 +143,7 @@ impl sealed::Start for AnyEngine {
         }
     }
 
-    fn start(self, plan: Plan) -> io::Result<Arc<dyn Running>> {
+    fn start(self, plan: Plan) -> io::Result<Launch> {
         match self {
             AnyEngine::Threads(threads) => threads.start(plan),
             AnyEngine::Events(events) => events.start(plan),
@@ -244,6 +243,24 @@ pub(crate) struct Common {
     pub(crate) tally: Tally,
     pub(crate) gate: Gate,
     pub(crate) stop: Arc<Stop>,
+}
+
+/// An engine that was started, and its first loop.
+///
+/// A program that has nothing else to do runs that loop on its main thread: a process with a single
+/// thread spares the kernel some locking with every system call.
+pub struct Launch {
+    pub(crate) running: Arc<dyn Running>,
+    pub(crate) first: FirstLoop,
+}
+
+/// Runs until the server has stopped.
+pub(crate) type FirstLoop = Box<dyn FnOnce() + Send>;
+
+impl fmt::Debug for Launch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Launch").field("running", &self.running).finish_non_exhaustive()
+    }
 }
 
 /// A running engine.

@@ -1,7 +1,7 @@
 //! The events engine: N workers, each an event loop on a thread of its own.
 
 use super::worker::{Address, Order, Worker};
-use super::{Adoption, Common, Plan, Running, Tally, sealed};
+use super::{Adoption, Common, Launch, Plan, Running, Tally, sealed};
 use crate::sys;
 use std::io;
 use std::os::fd::AsFd;
@@ -57,7 +57,7 @@ impl sealed::Start for Events {
         limit.unwrap_or(10_000)
     }
 
-    fn start(self, plan: Plan) -> io::Result<Arc<dyn Running>> {
+    fn start(self, plan: Plan) -> io::Result<Launch> {
         let Plan { sockets, common } = plan;
         let mut workers = Vec::new();
         for _ in 0..self.workers {
@@ -75,14 +75,17 @@ impl sealed::Start for Events {
         }
         let addresses = workers.iter().map(Worker::address).collect();
         let running = Arc::new(EventsRunning { addresses, next: AtomicUsize::new(0), common });
-        for (index, worker) in workers.into_iter().enumerate() {
-            if let Err(error) = launch(worker, &running.common, format!("sockeye-events-{index}")) {
+        let mut workers = workers.into_iter();
+        let first = workers.next().expect("there is at least one worker");
+        for (index, worker) in workers.enumerate() {
+            let name = format!("sockeye-events-{}", index + 1);
+            if let Err(error) = launch(worker, &running.common, name) {
                 running.common.stop.begin(std::time::Instant::now(), 0);
                 running.stop();
                 return Err(error);
             }
         }
-        Ok(running)
+        Ok(Launch { running, first: Box::new(|| first.run()) })
     }
 }
 

@@ -10,10 +10,9 @@
 use super::accept::{ACCEPTS_PER_TURN, AfterError, after, back_off};
 use super::events::launch;
 use super::slots::Slots;
-use super::stop::AtWork;
 use super::thread::{Berth, Job, ThreadSession, run_blocking};
 use super::worker::{Address, Order, Worker};
-use super::{Adoption, Common, Listening, Plan, Running, Serve, Tally, sealed};
+use super::{Adoption, Common, Launch, Listening, Plan, Running, Serve, Tally, sealed};
 use crate::addr::Peer;
 use crate::mailbox::Bell;
 use crate::poll::{EventWaker, Interest, Poll};
@@ -82,7 +81,7 @@ impl sealed::Start for Threads {
         }
     }
 
-    fn start(self, plan: Plan) -> io::Result<Arc<dyn Running>> {
+    fn start(self, plan: Plan) -> io::Result<Launch> {
         let Plan { sockets, common } = plan;
         let waker = Arc::new(EventWaker::new()?);
         let poll = Poll::new()?;
@@ -112,20 +111,15 @@ impl sealed::Start for Threads {
         let addresses = workers.iter().map(Worker::address).collect();
         let running = Arc::new(ThreadsRunning { house: house.clone(), addresses });
         let warden = Warden { house, poll, listeners, pause: None, again: None, accepting: true };
-        let at_work = common.stop.enter();
-        let name = "sockeye-accept".to_owned();
-        let mut started =
-            thread::Builder::new().name(name).spawn(move || warden.run(at_work)).map(drop);
         for (index, worker) in workers.into_iter().enumerate() {
             let name = format!("sockeye-datagrams-{index}");
-            started = started.and_then(|()| launch(worker, &common, name));
+            if let Err(error) = launch(worker, &common, name) {
+                common.stop.begin(Instant::now(), 0);
+                running.stop();
+                return Err(error);
+            }
         }
-        if let Err(error) = started {
-            common.stop.begin(Instant::now(), 0);
-            running.stop();
-            return Err(error);
-        }
-        Ok(running)
+        Ok(Launch { running, first: Box::new(|| warden.run()) })
     }
 }
 
@@ -231,7 +225,7 @@ struct Warden {
 }
 
 impl Warden {
-    fn run(mut self, _at_work: AtWork) {
+    fn run(mut self) {
         while !self.house.is_stopping() {
             self.house.bell.doze();
             // The stop may have begun before the announcement.
