@@ -24,7 +24,7 @@ pub(crate) use protocol::Protocol;
 use crate::addr::Peer;
 use crate::buffer::Out;
 use crate::codec::{Codec, Edge};
-use crate::handler::{CloseReason, Handler, Letter, Phase, Side, State, Turn, What};
+use crate::handler::{CloseReason, Flags, Handler, Letter, Phase, Side, State, Turn, What};
 use crate::limits::Limits;
 use protocol::{Call, Progress, Speech};
 use std::collections::VecDeque;
@@ -41,10 +41,6 @@ pub(crate) struct Session<P: ?Sized = dyn Protocol> {
     kept: Vec<u8>,
     /// How long the unfinished frame in `kept` will be, zero if unknown.
     need: usize,
-    /// `kept` may hold whole frames.
-    pending: bool,
-    /// `kept` ends with the end of the stream.
-    ended: bool,
     protocol: P,
 }
 
@@ -61,15 +57,15 @@ impl Session {
             state: State::new(peer, side, limits, now),
             kept: Vec::new(),
             need: 0,
-            pending: false,
-            ended: false,
             protocol: Speech { codec, handler },
         })
     }
 
     pub(crate) fn open(&mut self, turn: &mut Turn<'_>) {
         self.call(Call::Open, turn);
-        self.state.opened = !self.state.panicked;
+        if !self.has(Flags::PANICKED) {
+            self.state.flags.set(Flags::OPENED);
+        }
     }
 
     /// Hands in bytes of a stream. Returns how many were taken; the rest is to be handed in again
@@ -84,7 +80,7 @@ impl Session {
             }
             Phase::Finishing | Phase::Ended => return bytes.len(),
         }
-        if self.state.spoken {
+        if self.has(Flags::SPOKEN) {
             self.state.last = turn.now;
         }
         let mut at: usize = 0;
@@ -122,30 +118,34 @@ impl Session {
     pub(crate) fn keep(&mut self, rest: &[u8]) {
         if self.state.phase == Phase::Open {
             self.kept.extend_from_slice(rest);
-            self.pending = true;
+            self.state.flags.set(Flags::PENDING);
         }
     }
 
     /// Whether [`resume`](Session::resume) has something to do now.
     pub(crate) fn wants_turn(&self) -> bool {
-        let input = self.pending && !self.state.paused && self.state.backlog.is_none();
+        let input = self.has(Flags::PENDING)
+            && !self.has(Flags::PAUSED.and(Flags::STOPPING))
+            && self.state.backlog.is_none();
         self.state.phase == Phase::Open && (input || self.can_drain())
     }
 
     /// Works off input that was kept.
     pub(crate) fn resume(&mut self, turn: &mut Turn<'_>) {
-        if !self.pending {
+        if !self.has(Flags::PENDING) {
             return;
         }
-        let edge = if self.ended { Edge::Eof } else { Edge::Open };
+        let edge = if self.has(Flags::LAST) { Edge::Eof } else { Edge::Open };
         let progress = self.frames_of_kept(edge, turn);
         self.kept.drain(..progress.used);
         if self.kept.is_empty() {
             self.kept = Vec::new();
         }
-        self.pending = !progress.hungry;
-        if self.ended && !self.pending {
-            self.call(Call::Eof, turn);
+        if progress.hungry {
+            self.state.flags.clear(Flags::PENDING);
+            if self.has(Flags::LAST) {
+                self.call(Call::Eof, turn);
+            }
         }
     }
 
@@ -162,11 +162,11 @@ impl Session {
 
     /// The peer has closed its side.
     pub(crate) fn eof(&mut self, turn: &mut Turn<'_>) {
-        self.state.eof = true;
+        self.state.flags.set(Flags::EOF);
         match self.state.phase {
             Phase::Open if self.kept.is_empty() => self.call(Call::Eof, turn),
             Phase::Open => {
-                (self.ended, self.pending) = (true, true);
+                self.state.flags.set(Flags::LAST.and(Flags::PENDING));
                 self.resume(turn);
             }
             Phase::Finishing => {}
@@ -182,7 +182,7 @@ impl Session {
                     line.queued.fetch_sub(bytes.len(), Ordering::SeqCst);
                 }
                 if self.state.can_send() {
-                    let pushed = turn.out.push(self.state.datagram, |out| {
+                    let pushed = turn.out.push(self.state.is_datagram(), |out| {
                         let start = out.len();
                         out.extend_from_slice(&bytes);
                         Ok::<_, std::convert::Infallible>(start + body.start..start + body.end)
@@ -190,7 +190,9 @@ impl Session {
                     debug_assert!(pushed.is_ok());
                     turn.whole = turn.out.mark();
                     let low = self.state.limits.output_low_mark;
-                    self.state.pressed |= self.state.unsent(turn.out) > low;
+                    if self.state.unsent(turn.out) > low {
+                        self.state.flags.set(Flags::PRESSED);
+                    }
                 }
             }
             What::Wake => {
@@ -199,7 +201,7 @@ impl Session {
                 }
                 self.call(Call::Wake, turn);
             }
-            What::ShutdownWrite => self.state.shutdown = true,
+            What::ShutdownWrite => self.state.flags.set(Flags::SHUTDOWN),
             What::Close => self.state.finish(CloseReason::Finished),
             What::Room => {}
         }
@@ -207,12 +209,13 @@ impl Session {
 
     /// The server is stopping.
     pub(crate) fn stop(&mut self, turn: &mut Turn<'_>) {
-        self.state.stopping = true;
+        self.state.flags.set(Flags::STOPPING);
         self.call(Call::Stop, turn);
     }
 
     /// Time has passed: sees to the handler's timer and to the limits.
     pub(crate) fn tick(&mut self, turn: &mut Turn<'_>) {
+        self.state.flags.set(Flags::REARM);
         if self.state.timer.is_some_and(|timer| timer <= turn.now) {
             self.state.timer = None;
             self.call(Call::Timer, turn);
@@ -224,7 +227,7 @@ impl Session {
             Phase::Lingering | Phase::Ended => self.state.phase = Phase::Ended,
             _ if self.state.backlog.is_some() => self.state.abort(CloseReason::WriteStall),
             Phase::Finishing => self.state.phase = Phase::Ended,
-            Phase::Open if !self.state.spoken => {
+            Phase::Open if !self.has(Flags::SPOKEN) => {
                 self.state.finish(CloseReason::FirstMessageTimeout);
             }
             Phase::Open => {
@@ -242,6 +245,24 @@ impl Session {
         }
     }
 
+    /// The deadline, if it may have moved earlier since it was last asked for.
+    pub(crate) fn moved_deadline(&mut self) -> Option<Instant> {
+        if !self.has(Flags::REARM) {
+            return None;
+        }
+        self.state.flags.clear(Flags::REARM);
+        self.deadline()
+    }
+
+    /// Whether there is nothing to ask: see [`State::is_steady`].
+    pub(crate) fn is_steady(&self) -> bool {
+        self.state.is_steady()
+    }
+
+    fn has(&self, flag: Flags) -> bool {
+        self.state.flags.has(flag)
+    }
+
     /// The limit that runs now.
     fn limit(&self) -> Option<Instant> {
         let limits = &self.state.limits;
@@ -249,8 +270,8 @@ impl Session {
             Phase::Lingering | Phase::Ended => Some(limits.linger_timeout),
             _ if self.state.backlog.is_some() => limits.write_stall_timeout,
             Phase::Finishing => Some(limits.linger_timeout),
-            Phase::Open if self.state.datagram => limits.peer_idle_timeout,
-            Phase::Open if !self.state.spoken => limits.first_message_timeout,
+            Phase::Open if self.state.is_datagram() => limits.peer_idle_timeout,
+            Phase::Open if !self.has(Flags::SPOKEN) => limits.first_message_timeout,
             Phase::Open => limits.idle_timeout,
         };
         self.state.last.checked_add(span?)
@@ -270,13 +291,11 @@ impl Session {
     pub(crate) fn wants_input(&self) -> bool {
         match self.state.phase {
             Phase::Open => {
-                !self.state.eof
-                    && !self.state.stopping
-                    && !self.state.paused
-                    && !self.pending
-                    && self.state.backlog.is_none()
+                const DEAF: Flags =
+                    Flags::EOF.and(Flags::STOPPING).and(Flags::PAUSED).and(Flags::PENDING);
+                !self.has(DEAF) && self.state.backlog.is_none()
             }
-            Phase::Lingering => !self.state.eof && self.state.linger_left > 0,
+            Phase::Lingering => !self.has(Flags::EOF) && self.state.linger_left > 0,
             Phase::Finishing | Phase::Ended => false,
         }
     }
@@ -292,7 +311,7 @@ impl Session {
 
     /// Whether to end by a reset.
     pub(crate) fn wants_reset(&self) -> bool {
-        self.state.reset
+        self.has(Flags::RESET)
     }
 
     /// Whether other threads can reach the session.
@@ -323,6 +342,7 @@ impl Session {
             backlog.append(turn.out);
             self.write_out(&mut backlog, turn.now, &mut write);
             if backlog.is_empty() {
+                self.state.flags.set(Flags::REARM);
                 spare.put(backlog);
             } else {
                 self.state.backlog = Some(backlog);
@@ -333,6 +353,7 @@ impl Session {
                 turn.out.clear();
             } else {
                 self.state.last = turn.now;
+                self.state.flags.set(Flags::REARM);
                 self.state.backlog = Some(std::mem::replace(turn.out, spare.take()));
             }
         }
@@ -349,12 +370,12 @@ impl Session {
         now: Instant,
         write: &mut impl FnMut(&[u8]) -> io::Result<usize>,
     ) {
+        let datagram = self.state.is_datagram();
         while !out.is_empty() {
-            let whole =
-                if self.state.datagram { out.datagram().unwrap_or(&[]) } else { out.unsent() };
+            let whole = if datagram { out.datagram().unwrap_or(&[]) } else { out.unsent() };
             let asked = whole.len();
             match write(whole) {
-                Ok(_) if self.state.datagram => out.datagram_sent(),
+                Ok(_) if datagram => out.datagram_sent(),
                 Ok(count) => {
                     out.sent(count);
                     self.state.last = now;
@@ -365,7 +386,7 @@ impl Session {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // One datagram that cannot be sent says nothing about the next.
-                Err(_) if self.state.datagram => out.datagram_sent(),
+                Err(_) if datagram => out.datagram_sent(),
                 Err(error) => {
                     out.clear();
                     self.lost(error);
@@ -378,19 +399,26 @@ impl Session {
     /// All output has been sent: closes what was to be closed behind it.
     fn all_sent(&mut self, now: Instant) -> bool {
         let state = &mut self.state;
+        let flags = state.flags;
+        let over = flags.has(Flags::EOF) && !flags.has(Flags::PENDING);
+        let shut_or_none = Flags::SHUT.and(Flags::DATAGRAM);
         match state.phase {
-            Phase::Open if state.shutdown && state.eof && !self.pending => {
+            Phase::Open if flags.has(Flags::SHUTDOWN) && over => {
                 state.end(CloseReason::Finished);
             }
-            Phase::Open if state.shutdown && !state.shut && !state.datagram => {
-                state.shut = true;
+            Phase::Open if flags.has(Flags::SHUTDOWN) && !flags.has(shut_or_none) => {
+                state.flags.set(Flags::SHUT);
                 return true;
             }
-            Phase::Finishing if state.eof || state.datagram => state.phase = Phase::Ended,
+            Phase::Finishing if flags.has(Flags::EOF.and(Flags::DATAGRAM)) => {
+                state.phase = Phase::Ended
+            }
             Phase::Finishing => {
                 state.phase = Phase::Lingering;
                 state.last = now;
-                return !std::mem::replace(&mut state.shut, true);
+                state.flags.set(Flags::REARM);
+                state.flags.set(Flags::SHUT);
+                return !flags.has(Flags::SHUT);
             }
             _ => {}
         }
@@ -401,7 +429,7 @@ impl Session {
     pub(crate) fn drain(&mut self, turn: &mut Turn<'_>) -> bool {
         let drain = self.can_drain();
         if drain {
-            self.state.pressed = false;
+            self.state.flags.clear(Flags::PRESSED);
             if let Some(line) = &self.state.line {
                 line.starved.store(false, Ordering::SeqCst);
             }
@@ -424,7 +452,7 @@ impl Session {
             line.closed.store(true, Ordering::Release);
         }
         let reason = self.state.reason.take().map_or(CloseReason::Finished, |reason| *reason);
-        let owed = self.state.opened && !self.state.panicked;
+        let owed = self.has(Flags::OPENED) && !self.has(Flags::PANICKED);
         let farewell = AssertUnwindSafe(|| {
             if owed {
                 self.protocol.closed(&reason);
@@ -436,7 +464,7 @@ impl Session {
     }
 
     fn call(&mut self, call: Call, turn: &mut Turn<'_>) {
-        if self.state.phase != Phase::Open || self.state.panicked {
+        if self.state.phase != Phase::Open || self.has(Flags::PANICKED) {
             return;
         }
         let Session { state, protocol, .. } = self;
@@ -466,7 +494,7 @@ impl Session {
 
     /// The handler has panicked: whole replies are still sent, the half one is cut off.
     fn panicked(&mut self, turn: &mut Turn<'_>) {
-        self.state.panicked = true;
+        self.state.flags.set(Flags::PANICKED);
         turn.out.cut(turn.whole);
         self.state.finish(CloseReason::Panicked);
     }

@@ -64,10 +64,11 @@ pub(crate) struct Worker {
 
 /// Whoever can have an event.
 pub(super) enum Actor {
-    Listener(Listening),
+    // Most are streams, so what is larger is boxed: every slot is as large as the largest.
     Stream(Stream),
-    Datagrams(DatagramSocket),
     Peer(DatagramPeer),
+    Listener(Box<Listening>),
+    Datagrams(Box<DatagramSocket>),
 }
 
 /// A stream connection and its session.
@@ -117,11 +118,11 @@ impl Worker {
     pub(crate) fn serve(&mut self, listening: Listening) -> io::Result<()> {
         let socket = listening.socket.clone();
         if listening.transport.is_datagram() {
-            let actor = Actor::Datagrams(DatagramSocket::new(listening));
+            let actor = Actor::Datagrams(Box::new(DatagramSocket::new(listening)));
             let token = self.actors.insert(actor);
             return self.poll.change(socket.as_fd(), token, Interest::NONE, Interest::READ);
         }
-        let token = self.actors.insert(Actor::Listener(listening));
+        let token = self.actors.insert(Actor::Listener(Box::new(listening)));
         self.listeners.push(token);
         self.poll.share(socket.as_fd(), token)
     }
@@ -350,6 +351,9 @@ impl Worker {
         let Worker { actors, poll, timers, ready, .. } = self;
         let (session, armed) = match actors.get_mut(token) {
             Some(Actor::Stream(stream)) => {
+                if stream.interest == Interest::READ && stream.session.is_steady() {
+                    return;
+                }
                 let session = &mut stream.session;
                 let interest = if session.is_over() {
                     stream.interest
@@ -374,7 +378,7 @@ impl Worker {
         if session.wants_turn() {
             ready.push_back(token);
         }
-        if let Some(deadline) = session.deadline() {
+        if let Some(deadline) = session.moved_deadline() {
             timers.arm(armed, deadline, token);
         }
     }
@@ -502,3 +506,15 @@ const READ_BYTES: usize = 256 * 1024;
 
 /// What its output buffer holds before it grows.
 const WRITE_BYTES: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_stays_small() {
+        // An idle connection is a slot, a session and a timer, and all three must fit 256 bytes.
+        assert!(size_of::<Actor>() <= 48, "{} bytes", size_of::<Actor>());
+        assert!(size_of::<crate::handler::State>() <= 112);
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::reason::CloseReason;
 use super::remote::{Letter, Remote, SendError};
-use super::state::{State, Turn};
+use super::state::{Flags, State, Turn};
 use crate::addr::Peer;
 use crate::buffer::Out;
 use crate::codec::Codec;
@@ -82,22 +82,23 @@ impl<'d, C: Codec> Context<'d, C> {
             return Err(SendError::Closed);
         }
         let limit = self.state.limits.output_bytes_max;
-        let before = self.state.unsent(self.out);
-        let datagram = self.state.datagram;
+        let datagram = self.state.is_datagram();
         let encode = |bytes: &mut Vec<u8>| self.codec.encode(item, bytes);
         let mark = self.out.push(datagram, encode).map_err(SendError::Frame)?;
         let unsent = self.state.unsent(self.out);
         if unsent > limit {
+            self.state.flags.set(Flags::PRESSED);
             self.out.take_back(mark, datagram);
-            self.state.pressed = true;
-            let bytes = unsent - before;
+            let bytes = unsent - self.state.unsent(self.out);
             return Err(if bytes > limit {
                 SendError::TooLarge { bytes, limit }
             } else {
                 SendError::Full
             });
         }
-        self.state.pressed |= unsent > self.state.limits.output_low_mark;
+        if unsent > self.state.limits.output_low_mark {
+            self.state.flags.set(Flags::PRESSED);
+        }
         *self.whole = self.out.mark();
         Ok(())
     }
@@ -129,6 +130,7 @@ impl<'d, C: Codec> Context<'d, C> {
     pub fn set_timer(&mut self, after: Duration) {
         // A time that the clock cannot express never comes.
         self.state.timer = self.now.checked_add(after);
+        self.state.flags.set(Flags::REARM);
     }
 
     /// Takes the timer back.
@@ -139,18 +141,18 @@ impl<'d, C: Codec> Context<'d, C> {
     /// Takes no more frames until [`resume`](Context::resume). The peer is held back by its full
     /// socket buffers; datagrams that come meanwhile are dropped.
     pub fn pause(&mut self) {
-        self.state.paused = true;
+        self.state.flags.set(Flags::PAUSED);
     }
 
     /// Takes frames again.
     pub fn resume(&mut self) {
-        self.state.paused = false;
+        self.state.flags.clear(Flags::PAUSED);
     }
 
     /// Ends the session in an orderly way: takes no more frames, sends what is to be sent, closes
     /// the sending side, lets the peer read the last reply, closes.
     pub fn finish(&mut self) {
-        let by_peer = self.state.eof;
+        let by_peer = self.state.flags.has(Flags::EOF);
         let reason = if by_peer { CloseReason::PeerClosed } else { CloseReason::Finished };
         self.state.finish(reason);
     }
@@ -158,7 +160,7 @@ impl<'d, C: Codec> Context<'d, C> {
     /// Closes only the sending side, once all is sent (TCP: FIN). Frames go on arriving; the session
     /// ends when the peer closes its side too.
     pub fn shutdown_write(&mut self) {
-        self.state.shutdown = true;
+        self.state.flags.set(Flags::SHUTDOWN);
         if let Some(line) = &self.state.line {
             line.shut();
         }

@@ -54,31 +54,74 @@ pub(crate) struct State {
     pub(crate) linger_left: u32,
     pub(crate) phase: Phase,
     pub(crate) side: Side,
-    pub(crate) datagram: bool,
+    pub(crate) flags: Flags,
+}
+
+/// Yes-or-no facts about a session, in one word, so that "nothing special" is one comparison.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flags(u16);
+
+impl Flags {
+    /// Every write is a message: output keeps the edges of frames.
+    pub(crate) const DATAGRAM: Flags = Flags(1);
     /// `on_open` has returned, so `on_close` is owed.
-    pub(crate) opened: bool,
+    pub(crate) const OPENED: Flags = Flags(1 << 1);
     /// The first whole frame has come.
-    pub(crate) spoken: bool,
-    pub(crate) paused: bool,
+    pub(crate) const SPOKEN: Flags = Flags(1 << 2);
+    /// The handler takes no frames.
+    pub(crate) const PAUSED: Flags = Flags(1 << 3);
     /// The server is stopping: no more frames.
-    pub(crate) stopping: bool,
+    pub(crate) const STOPPING: Flags = Flags(1 << 4);
     /// The peer has closed its side.
-    pub(crate) eof: bool,
+    pub(crate) const EOF: Flags = Flags(1 << 5);
     /// Our side is to be closed once the output is sent.
-    pub(crate) shutdown: bool,
+    pub(crate) const SHUTDOWN: Flags = Flags(1 << 6);
     /// Our side is closed.
-    pub(crate) shut: bool,
+    pub(crate) const SHUT: Flags = Flags(1 << 7);
     /// Unsent output has been above the low mark: `on_drain` is owed.
-    pub(crate) pressed: bool,
-    pub(crate) panicked: bool,
+    pub(crate) const PRESSED: Flags = Flags(1 << 8);
+    pub(crate) const PANICKED: Flags = Flags(1 << 9);
     /// End by a reset rather than in an orderly way.
-    pub(crate) reset: bool,
+    pub(crate) const RESET: Flags = Flags(1 << 10);
+    /// The input that was kept may hold whole frames.
+    pub(crate) const PENDING: Flags = Flags(1 << 11);
+    /// The input that was kept ends with the end of the stream.
+    pub(crate) const LAST: Flags = Flags(1 << 12);
+    /// The deadline may have moved earlier since the engine asked for it. Later does not matter.
+    pub(crate) const REARM: Flags = Flags(1 << 13);
+    /// Remotes exist.
+    pub(crate) const REMOTE: Flags = Flags(1 << 14);
+
+    pub(crate) fn has(self, flag: Flags) -> bool {
+        self.0 & flag.0 != 0
+    }
+
+    pub(crate) fn set(&mut self, flag: Flags) {
+        self.0 |= flag.0;
+    }
+
+    pub(crate) fn clear(&mut self, flag: Flags) {
+        self.0 &= !flag.0;
+    }
+
+    pub(crate) const fn and(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+}
+
+impl std::fmt::Debug for Flags {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Flags({:#b})", self.0)
+    }
 }
 
 impl State {
     pub(crate) fn new(peer: Peer, side: Side, limits: Arc<Limits>, now: Instant) -> State {
+        let mut flags = Flags::REARM;
+        if peer.transport().is_datagram() {
+            flags.set(Flags::DATAGRAM);
+        }
         State {
-            datagram: peer.transport().is_datagram(),
             linger_left: u32::try_from(limits.linger_bytes_max).unwrap_or(u32::MAX),
             peer,
             limits,
@@ -89,16 +132,27 @@ impl State {
             reason: None,
             phase: Phase::Open,
             side,
-            opened: false,
-            spoken: false,
-            paused: false,
-            stopping: false,
-            eof: false,
-            shutdown: false,
-            shut: false,
-            pressed: false,
-            panicked: false,
-            reset: false,
+            flags,
+        }
+    }
+
+    /// Open, has spoken, and nothing else is to be said about it: as most sessions are after most
+    /// messages. The engine then has nothing to decide.
+    pub(crate) fn is_steady(&self) -> bool {
+        self.phase == Phase::Open
+            && (self.flags == STEADY || self.flags == STEADY.and(Flags::DATAGRAM))
+            && self.backlog.is_none()
+    }
+
+    pub(crate) fn is_datagram(&self) -> bool {
+        self.flags.has(Flags::DATAGRAM)
+    }
+
+    /// Notes the first whole frame, from which on the idle limit counts.
+    pub(crate) fn note_frame(&mut self, now: Instant) {
+        if !self.flags.has(Flags::SPOKEN) {
+            self.flags.set(Flags::SPOKEN.and(Flags::REARM));
+            self.last = now;
         }
     }
 
@@ -109,16 +163,15 @@ impl State {
 
     /// Whether what the handler sends can still reach the peer.
     pub(crate) fn can_send(&self) -> bool {
-        self.phase == Phase::Open && !self.shutdown
+        self.phase == Phase::Open && !self.flags.has(Flags::SHUTDOWN)
     }
 
     /// Whether another frame may be handled in this turn.
     pub(crate) fn can_take(&self, turn: &Turn<'_>) -> bool {
         self.phase == Phase::Open
-            && !self.paused
-            && !self.stopping
+            && !self.flags.has(Flags::PAUSED.and(Flags::STOPPING))
             && turn.frames_left > 0
-            && (self.datagram || self.backlog.is_none())
+            && (self.backlog.is_none() || self.is_datagram())
             && turn.out.len() < self.limits.output_high_mark
     }
 
@@ -126,6 +179,7 @@ impl State {
     pub(crate) fn finish(&mut self, reason: CloseReason) {
         if self.phase == Phase::Open {
             self.phase = Phase::Finishing;
+            self.flags.set(Flags::REARM);
             self.reason.get_or_insert_with(|| Box::new(reason));
         }
     }
@@ -138,12 +192,13 @@ impl State {
 
     /// As [`State::end`], and the peer is told by a reset where the transport has one.
     pub(crate) fn abort(&mut self, reason: CloseReason) {
-        self.reset = true;
+        self.flags.set(Flags::RESET);
         self.end(reason);
     }
 
     /// The part that remotes share; made when the first one is asked for.
     pub(crate) fn line(&mut self, letters: &Arc<Mailbox<Letter>>, token: u64) -> Arc<Line> {
+        self.flags.set(Flags::REMOTE);
         let line = self.line.get_or_insert_with(|| {
             let max = self.limits.output_bytes_max;
             Arc::new(Line::new(token, letters.clone(), self.peer.clone(), max))
@@ -153,6 +208,9 @@ impl State {
 
     /// Whether somebody waits for the output to drain.
     pub(crate) fn owes_drain(&self) -> bool {
-        self.pressed || self.line.as_ref().is_some_and(|line| line.starved.load(Ordering::SeqCst))
+        self.flags.has(Flags::PRESSED)
+            || self.line.as_ref().is_some_and(|line| line.starved.load(Ordering::SeqCst))
     }
 }
+
+const STEADY: Flags = Flags::OPENED.and(Flags::SPOKEN);

@@ -79,10 +79,7 @@ impl<C: Codec, H: Handler<C>> Protocol for Speech<C, H> {
                 let frame = self.codec.view(body)?;
                 used += frame_used;
                 turn.frames_left -= 1;
-                if !state.spoken {
-                    state.spoken = true;
-                    state.last = turn.now;
-                }
+                state.note_frame(turn.now);
                 let mut cx = Context::new(state, &self.codec, turn);
                 Ok(self.handler.on_frame(frame, &mut cx))
             });
@@ -91,7 +88,7 @@ impl<C: Codec, H: Handler<C>> Protocol for Speech<C, H> {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => state.finish(CloseReason::Handler(error)),
                 // A datagram may be forged: a bad one is dropped, the session goes on.
-                Err(_) if state.datagram => return Progress { used, hungry: false, need: 0 },
+                Err(_) if state.is_datagram() => return Progress { used, hungry: false, need: 0 },
                 Err(error) => state.finish(CloseReason::Frame(error)),
             }
         }

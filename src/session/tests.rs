@@ -1,1 +1,437 @@
-//! placeholder
+//! Sessions without a kernel: bytes in, bytes out, and a clock that the test turns.
+
+use super::*;
+use crate::codec::Lines;
+use crate::handler::{Context, Outcome, Remote};
+use crate::mailbox::{Bell, Mailbox};
+use std::sync::Mutex;
+use std::task::Waker;
+use std::time::Duration;
+
+/// A session, what it wrote, and how much the pretended kernel takes.
+struct Rig {
+    session: Option<Box<Session>>,
+    letters: Arc<Mailbox<Letter>>,
+    out: Box<Out>,
+    spare: Spare,
+    now: Instant,
+    sent: Vec<u8>,
+    /// How many bytes the kernel takes before it would block.
+    room: usize,
+    shut: bool,
+    log: Log,
+}
+
+type Log = Arc<Mutex<Vec<String>>>;
+
+/// Answers each line, and notes every callback.
+struct Noted {
+    log: Log,
+    /// What a line says is what is done: `panic`, `error`, `pause`, `finish`, `big`.
+    remote: Arc<Mutex<Option<Remote<Lines>>>>,
+}
+
+impl Noted {
+    fn note(&self, what: impl Into<String>) {
+        self.log.lock().unwrap().push(what.into());
+    }
+}
+
+impl Handler<Lines> for Noted {
+    fn on_open(&mut self, cx: &mut Context<'_, Lines>) -> Outcome {
+        self.note("open");
+        *self.remote.lock().unwrap() = Some(cx.remote());
+        Ok(())
+    }
+    fn on_frame(&mut self, line: &str, cx: &mut Context<'_, Lines>) -> Outcome {
+        self.note(format!("frame {line}"));
+        match line {
+            "panic" => {
+                cx.send("before the panic");
+                panic!("as the test asked");
+            }
+            "error" => return Err("as the test asked".into()),
+            "pause" => cx.pause(),
+            "finish" => cx.finish(),
+            "half" => cx.shutdown_write(),
+            "abort" => cx.abort(),
+            "newline" => cx.send("a\nb"),
+            "timer" => cx.set_timer(Duration::from_secs(5)),
+            "big" => (0..100).for_each(|_| cx.send(&"x".repeat(999))),
+            line => cx.send(line),
+        }
+        Ok(())
+    }
+    fn on_drain(&mut self, _: &mut Context<'_, Lines>) -> Outcome {
+        self.note("drain");
+        Ok(())
+    }
+    fn on_timer(&mut self, _: &mut Context<'_, Lines>) -> Outcome {
+        self.note("timer");
+        Ok(())
+    }
+    fn on_wake(&mut self, cx: &mut Context<'_, Lines>) -> Outcome {
+        self.note("wake");
+        cx.resume();
+        Ok(())
+    }
+    fn on_close(&mut self, reason: &CloseReason) {
+        self.note(format!("close {reason}"));
+    }
+}
+
+impl Rig {
+    fn new(change: impl FnOnce(&mut Limits)) -> (Rig, Remote<Lines>) {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        let log = Log::default();
+        let remote = Arc::new(Mutex::new(None));
+        let handler = Noted { log: log.clone(), remote: remote.clone() };
+        let peer = Peer::tcp(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
+        let now = Instant::now();
+        let limits = Arc::new(limits);
+        let session =
+            Session::new(Lines::at_most(1024), handler, peer, Side::Accepted, limits, now);
+        let mut rig = Rig {
+            session: Some(session),
+            letters: Mailbox::new(Bell::new(Waker::noop().clone()), 1024),
+            out: Box::new(Out::new(1024)),
+            spare: Spare::new(1024),
+            now,
+            sent: Vec::new(),
+            room: usize::MAX,
+            shut: false,
+            log,
+        };
+        rig.turn(Session::open);
+        let remote = remote.lock().unwrap().take().unwrap();
+        (rig, remote)
+    }
+
+    fn turn<T>(&mut self, act: impl FnOnce(&mut Session, &mut Turn<'_>) -> T) -> T {
+        let session = self.session.as_mut().unwrap();
+        let mut turn = Turn {
+            now: self.now,
+            whole: self.out.mark(),
+            out: &mut self.out,
+            letters: &self.letters,
+            token: 0,
+            frames_left: session.state().limits.frames_per_turn,
+        };
+        let result = act(session, &mut turn);
+        loop {
+            let (room, sent) = (&mut self.room, &mut self.sent);
+            self.shut |= session.flush(&mut turn, &mut self.spare, |bytes| {
+                let count = bytes.len().min(*room);
+                if count == 0 {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                *room -= count;
+                sent.extend_from_slice(&bytes[..count]);
+                Ok(count)
+            });
+            if !session.drain(&mut turn) {
+                return result;
+            }
+        }
+    }
+
+    /// What an engine does with a read.
+    fn read(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let taken = self.turn(|session, turn| session.receive(rest, turn));
+            rest = &rest[taken..];
+            if taken == 0 {
+                self.session.as_mut().unwrap().keep(rest);
+                break;
+            }
+        }
+        while self.session.as_ref().unwrap().wants_turn() {
+            self.turn(Session::resume);
+        }
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+        if self.session.as_ref().unwrap().deadline().is_some_and(|due| due <= self.now) {
+            self.turn(Session::tick);
+        }
+    }
+
+    fn deliver(&mut self) {
+        let mut batch = Batch::new();
+        self.letters.take(&mut batch);
+        for letter in batch {
+            self.turn(|session, turn| session.deliver(letter.what, turn));
+        }
+    }
+
+    fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    fn close(mut self) -> (String, Vec<String>) {
+        let (reason, _) = self.session.take().unwrap().conclude();
+        (reason.to_string(), self.log())
+    }
+
+    fn is_over(&self) -> bool {
+        self.session.as_ref().unwrap().is_over()
+    }
+
+    fn wants_input(&self) -> bool {
+        self.session.as_ref().unwrap().wants_input()
+    }
+}
+
+fn quiet_panics() {
+    std::panic::set_hook(Box::new(|_| {}));
+}
+
+#[test]
+fn the_same_frames_come_out_however_the_input_is_cut() {
+    let input = "one\r\n\nthree has \u{1ea3} few\n\r\nlast\n".as_bytes();
+    let (mut whole, _) = Rig::new(|_| {});
+    whole.read(input);
+    for first in 0..=input.len() {
+        for second in first..=input.len() {
+            let (mut rig, _) = Rig::new(|_| {});
+            rig.read(&input[..first]);
+            rig.read(&input[first..second]);
+            rig.read(&input[second..]);
+            assert_eq!(rig.log(), whole.log(), "cut at {first} and {second}");
+            assert_eq!(rig.sent, whole.sent, "cut at {first} and {second}");
+        }
+    }
+    let (mut rig, _) = Rig::new(|limits| limits.frames_per_turn = 1);
+    input.iter().for_each(|byte| rig.read(&[*byte]));
+    assert_eq!(rig.log(), whole.log());
+}
+
+#[test]
+fn an_unfinished_frame_is_all_that_is_kept() {
+    let (mut rig, _) = Rig::new(|_| {});
+    rig.read(b"done\nhalf");
+    assert_eq!(rig.session.as_ref().unwrap().kept, b"half");
+    rig.read(b"-way\n");
+    assert_eq!(rig.session.as_ref().unwrap().kept.capacity(), 0, "an idle session owns no buffer");
+}
+
+#[test]
+fn a_turn_ends_after_its_frames_and_the_rest_has_the_next() {
+    let (mut rig, _) = Rig::new(|limits| limits.frames_per_turn = 2);
+    let taken = rig.turn(|session, turn| session.receive(b"1\n2\n3\n4\n", turn));
+    assert_eq!(taken, 4);
+    rig.session.as_mut().unwrap().keep(b"3\n4\n");
+    assert!(!rig.wants_input(), "what was kept comes first");
+    rig.turn(Session::resume);
+    rig.turn(Session::resume);
+    assert_eq!(rig.sent, b"1\n2\n3\n4\n");
+    assert!(rig.wants_input());
+}
+
+#[test]
+fn nothing_is_read_while_output_is_blocked_and_drain_is_called_below_the_low_mark() {
+    let (mut rig, _) = Rig::new(|limits| limits.output_high_mark = 1000);
+    rig.room = 10;
+    rig.read(b"big\nafter\n");
+    assert!(!rig.wants_input());
+    assert_eq!(rig.log(), ["open", "frame big"], "the next line waits");
+    rig.room = 34_000;
+    rig.turn(|_, _| ());
+    assert!(!rig.log().contains(&"drain".to_owned()), "66,000 bytes are above the low mark");
+    rig.room = usize::MAX;
+    rig.turn(|_, _| ());
+    assert_eq!(rig.log().last().unwrap(), "drain");
+    assert!(rig.session.as_ref().unwrap().wants_turn());
+    rig.turn(Session::resume);
+    assert!(rig.sent.ends_with(b"\nafter\n"));
+}
+
+#[test]
+fn more_output_than_the_hard_limit_ends_the_session() {
+    let (mut rig, _) = Rig::new(|limits| limits.output_bytes_max = 50_000);
+    rig.read(b"big\n");
+    let (reason, log) = rig.close();
+    assert!(reason.starts_with("peer reads too slowly"), "{reason}");
+    assert_eq!(log.len(), 3, "{log:?}");
+}
+
+#[test]
+fn a_panic_sends_earlier_replies_and_calls_nothing_more() {
+    quiet_panics();
+    let (mut rig, remote) = Rig::new(|_| {});
+    rig.read(b"first\npanic\nnever\n");
+    remote.wake();
+    rig.deliver();
+    assert_eq!(rig.sent, b"first\nbefore the panic\n");
+    assert!(rig.shut, "the peer sees an orderly end");
+    rig.turn(Session::eof);
+    assert!(rig.is_over());
+    let (reason, log) = rig.close();
+    assert_eq!(reason, "handler panicked");
+    assert_eq!(log, ["open", "frame first", "frame panic"]);
+    assert!(matches!(remote.send("x"), Err(crate::handler::SendError::Closed)));
+}
+
+#[test]
+fn an_error_ends_the_session_behind_its_replies() {
+    let (mut rig, _) = Rig::new(|_| {});
+    rig.read(b"first\nerror\nnever\n");
+    assert_eq!(rig.sent, b"first\n");
+    rig.turn(Session::eof);
+    let (reason, log) = rig.close();
+    assert_eq!(reason, "handler failed: as the test asked");
+    assert_eq!(log.last().unwrap(), "close handler failed: as the test asked");
+}
+
+#[test]
+fn a_frame_that_cannot_be_sent_ends_the_session() {
+    let (mut rig, _) = Rig::new(|_| {});
+    rig.read(b"newline\n");
+    rig.turn(Session::eof);
+    assert_eq!(rig.close().0, "bad frame: item has a delimiter in it, at byte 1");
+}
+
+#[test]
+fn a_finished_session_lingers_until_the_peer_ends_or_time_does() {
+    for by_peer in [true, false] {
+        let (mut rig, _) = Rig::new(|_| {});
+        rig.read(b"finish\nnever\n");
+        assert!(rig.shut && !rig.is_over() && rig.wants_input());
+        rig.read(b"still talking\n");
+        if by_peer {
+            rig.turn(Session::eof);
+        } else {
+            rig.pass(1);
+        }
+        assert!(rig.is_over());
+        assert_eq!(rig.close().1, ["open", "frame finish", "close finished"]);
+    }
+}
+
+#[test]
+fn a_lingering_session_reads_only_so_much() {
+    let (mut rig, _) = Rig::new(|limits| limits.linger_bytes_max = 1000);
+    rig.read(b"finish\n");
+    rig.read(&[b'x'; 999]);
+    assert!(rig.wants_input());
+    rig.read(b"x");
+    assert!(!rig.wants_input() && !rig.is_over());
+    rig.pass(1);
+    assert!(rig.is_over());
+}
+
+#[test]
+fn half_closed_sessions_go_on_in_the_other_direction() {
+    let (mut rig, _) = Rig::new(|_| {});
+    rig.read(b"half\n");
+    assert!(rig.shut && rig.wants_input());
+    rig.read(b"heard\n");
+    assert_eq!(rig.log().last().unwrap(), "frame heard");
+    assert_eq!(rig.sent, b"", "nothing is sent behind the end");
+    rig.turn(Session::eof);
+    assert!(rig.is_over());
+}
+
+#[test]
+fn half_a_line_at_the_end_is_an_error() {
+    let (mut rig, _) = Rig::new(|_| {});
+    rig.read(b"whole\nhal");
+    rig.turn(Session::eof);
+    assert_eq!(rig.sent, b"whole\n");
+    assert_eq!(rig.close().0, "bad frame: input ended inside a frame, after 3 bytes of it");
+}
+
+#[test]
+fn limits_run_one_after_the_other() {
+    let (mut rig, _) = Rig::new(|_| {});
+    rig.pass(59);
+    rig.read(b"in time\n");
+    rig.pass(599);
+    rig.read(b"busy\n");
+    rig.pass(599);
+    assert!(!rig.shut, "activity moves the idle limit");
+    rig.pass(1);
+    assert!(rig.shut);
+    assert_eq!(rig.close().0, "idle for too long");
+
+    let (mut rig, _) = Rig::new(|_| {});
+    rig.read(b"only half a li");
+    rig.pass(60);
+    assert_eq!(rig.close().0, "no first message in time");
+
+    let (mut rig, _) = Rig::new(|_| {});
+    rig.room = 0;
+    rig.read(b"stuck\n");
+    rig.pass(29);
+    assert!(!rig.is_over());
+    rig.pass(1);
+    assert!(rig.session.as_ref().unwrap().wants_reset());
+    assert_eq!(rig.close().0, "peer stopped reading");
+}
+
+#[test]
+fn a_timer_fires_once() {
+    let (mut rig, _) = Rig::new(|_| {});
+    rig.read(b"timer\n");
+    rig.pass(4);
+    rig.pass(1);
+    rig.pass(5);
+    let fired = rig.log().iter().filter(|line| *line == "timer").count();
+    assert_eq!(fired, 1);
+}
+
+#[test]
+fn a_paused_session_keeps_its_frames_until_it_is_woken() {
+    let (mut rig, remote) = Rig::new(|_| {});
+    rig.read(b"pause\nlater\n");
+    assert!(!rig.wants_input());
+    remote.wake();
+    remote.wake();
+    rig.deliver();
+    rig.turn(Session::resume);
+    assert_eq!(rig.log(), ["open", "frame pause", "wake", "frame later"]);
+}
+
+#[test]
+fn a_remote_that_was_told_full_is_told_when_there_is_room() {
+    let (mut rig, remote) = Rig::new(|limits| limits.output_bytes_max = 1000);
+    let line = "y".repeat(399);
+    remote.send(&line).unwrap();
+    remote.send(&line).unwrap();
+    assert_eq!(remote.room(), 200);
+    assert!(matches!(remote.send(&line), Err(crate::handler::SendError::Full)));
+    let long = "z".repeat(1001);
+    assert!(matches!(
+        remote.send(&long),
+        Err(crate::handler::SendError::TooLarge { .. }) | Err(crate::handler::SendError::Frame(_))
+    ));
+    rig.deliver();
+    assert_eq!(rig.log(), ["open", "drain"]);
+    assert_eq!((rig.sent.len(), remote.room()), (800, 1000));
+}
+
+#[test]
+fn what_a_remote_sends_stays_in_order_with_its_end() {
+    let (mut rig, remote) = Rig::new(|_| {});
+    remote.send("one").unwrap();
+    remote.send("two").unwrap();
+    remote.close();
+    rig.deliver();
+    assert_eq!(rig.sent, b"one\ntwo\n");
+    assert!(rig.shut);
+}
+
+#[test]
+fn a_stop_ends_the_input_and_finishes() {
+    let (mut rig, _) = Rig::new(|_| {});
+    rig.read(b"before\n");
+    rig.turn(Session::stop);
+    rig.read(b"after\n");
+    assert_eq!(rig.sent, b"before\n");
+    assert!(rig.shut);
+    rig.turn(Session::eof);
+    assert_eq!(rig.close().0, "finished");
+}
