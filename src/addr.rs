@@ -21,6 +21,7 @@ mod endpoint;
 mod family;
 mod grammar;
 mod host;
+mod into;
 mod parse;
 mod peer;
 mod transport;
@@ -34,6 +35,7 @@ pub use family::{
     SeqPacket, Stream, Supports, Unix,
 };
 pub use host::{Host, HostPort, IpVersion, Port, Zone};
+pub use into::{IntoEndpoint, IntoHostPort};
 pub use parse::{ParseEndpointError, Part};
 pub use peer::Peer;
 pub use transport::{SocketType, Transport};

@@ -23,12 +23,14 @@ mod framed;
 
 pub use framed::{Framed, FramedReader, FramedWriter, Frames};
 
-use crate::addr::{Any, AnyAddr, ConnectedDatagram, Endpoint, Transport, UnixAddr};
+use crate::addr::{
+    Any, AnyAddr, ConnectedDatagram, Endpoint, IntoEndpoint, IntoHostPort, ParseEndpointError,
+    Transport, UnixAddr,
+};
 use crate::codec::Codec;
 use crate::error::Error;
 use crate::lookup;
-use crate::server::IntoHostPort;
-use crate::socket::{AnyStream, ConnectedUdpSocket, Socket, TcpStream, UnixStream};
+use crate::socket::{AnyStream, ConnectedUdpSocket, Socket, TcpStream, UnixStream, keep_alive};
 use channel::Channel;
 use std::fmt;
 use std::io;
@@ -52,14 +54,14 @@ impl Client<TcpStream> {
     /// A TCP client: `"localhost:7000"`, `"mail.example.org:smtp"`, an address of std, or a port of
     /// this machine.
     pub fn tcp(at: impl IntoHostPort) -> Client<TcpStream> {
-        Client::new(at.into_host_port().map(Endpoint::tcp))
+        Client::parsed(at.into_host_port().map(Endpoint::tcp))
     }
 }
 
 impl Client<ConnectedUdpSocket> {
     /// A UDP client with one peer.
     pub fn udp(at: impl IntoHostPort) -> Client<ConnectedUdpSocket> {
-        Client::new(at.into_host_port().map(Endpoint::udp))
+        Client::parsed(at.into_host_port().map(Endpoint::udp))
     }
 }
 
@@ -79,11 +81,15 @@ impl Client<Endpoint> {
     /// a [codec](Client::codec), because what it connects is known only at run time. A wildcard, as a
     /// server may print it, stands for loopback.
     pub fn to(endpoint: impl IntoEndpoint) -> Client<Endpoint> {
-        Client::new(endpoint.into_endpoint().map(Endpoint::connectable))
+        Client::parsed(endpoint.into_endpoint().map(Endpoint::connectable))
     }
 }
 
 impl<S> Client<S> {
+    fn parsed(endpoint: Result<Endpoint, ParseEndpointError>) -> Client<S> {
+        Client::new(endpoint.map_err(|error| Error::bad_endpoint("connect to", error)))
+    }
+
     fn new(endpoint: Result<Endpoint, Error>) -> Client<S> {
         Client { endpoint, timeout: None, codec: (), socket: PhantomData }
     }
@@ -181,7 +187,11 @@ impl<S, C: Codec> Client<S, C> {
 fn connect(endpoint: &Endpoint, to: &AnyAddr, share: Duration) -> io::Result<Channel> {
     match endpoint.transport() {
         Transport::Tcp | Transport::Unix => {
-            Ok(Channel::Stream(AnyStream::connect_timeout(to.clone(), share)?))
+            let stream = AnyStream::connect_timeout(to.clone(), share)?;
+            if endpoint.transport() == Transport::Tcp {
+                keep_alive(&stream)?;
+            }
+            Ok(Channel::Stream(stream))
         }
         Transport::Udp => {
             Ok(Channel::Datagram(Socket::<Any, ConnectedDatagram>::connect(to.clone())?))
@@ -190,41 +200,6 @@ fn connect(endpoint: &Endpoint, to: &AnyAddr, share: Duration) -> io::Result<Cha
             io::ErrorKind::Unsupported,
             "clients of this kind are not there yet; use the typed sockets",
         )),
-    }
-}
-
-/// What [`Client::to`] takes: endpoint text, an [`Endpoint`] or a reference to one.
-pub trait IntoEndpoint {
-    /// The endpoint.
-    ///
-    /// # Errors
-    ///
-    /// The text is none: the error says which part is wrong and what was expected.
-    fn into_endpoint(self) -> Result<Endpoint, Error>;
-}
-
-impl IntoEndpoint for Endpoint {
-    fn into_endpoint(self) -> Result<Endpoint, Error> {
-        Ok(self)
-    }
-}
-
-impl IntoEndpoint for &Endpoint {
-    fn into_endpoint(self) -> Result<Endpoint, Error> {
-        Ok(self.clone())
-    }
-}
-
-impl IntoEndpoint for &str {
-    fn into_endpoint(self) -> Result<Endpoint, Error> {
-        let parsed = self.parse::<Endpoint>();
-        parsed.map_err(|error| Error::new("connect to", self.escape_debug(), error.into()))
-    }
-}
-
-impl IntoEndpoint for &String {
-    fn into_endpoint(self) -> Result<Endpoint, Error> {
-        self.as_str().into_endpoint()
     }
 }
 

@@ -16,6 +16,7 @@ mod counters;
 mod datagrams;
 mod events;
 mod gate;
+mod listeners;
 mod slots;
 mod stop;
 mod thread;
@@ -116,11 +117,18 @@ impl std::str::FromStr for AnyEngine {
 }
 
 /// There is no engine of this name.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no engine is called {name:?}: there are threads and events")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownEngine {
     name: String,
 }
+
+impl fmt::Display for UnknownEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no engine is called {:?}: there are threads and events", self.name)
+    }
+}
+
+impl std::error::Error for UnknownEngine {}
 
 pub(crate) mod sealed {
     use super::{Launch, Plan};

@@ -64,6 +64,8 @@ pub enum ErrorKind {
     PermissionDenied,
     /// The connection has ended: closed, reset, aborted or broken.
     Closed,
+    /// What came is no frame, or what was to be sent cannot be one.
+    BadFrame,
     /// The system has no more descriptors, buffers or memory to give.
     LimitReached,
     /// The system or the socket does not have it.
@@ -92,6 +94,12 @@ impl Error {
         // failing is not what has to be fast.
         let hint = hint(kind, operation, endpoint.parse().ok().as_ref());
         Error(Box::new(Report { operation, endpoint, kind, hint, source }))
+    }
+
+    /// A text that is no endpoint.
+    pub(crate) fn bad_endpoint(operation: &'static str, error: ParseEndpointError) -> Self {
+        let text = error.text().to_owned();
+        Error::new(operation, text, error.into())
     }
 
     /// What sort of failure it was.
@@ -155,6 +163,7 @@ impl ErrorKind {
             | io::ErrorKind::BrokenPipe
             | io::ErrorKind::NotConnected
             | io::ErrorKind::UnexpectedEof => ErrorKind::Closed,
+            io::ErrorKind::InvalidData => ErrorKind::BadFrame,
             io::ErrorKind::OutOfMemory => ErrorKind::LimitReached,
             io::ErrorKind::Unsupported => ErrorKind::Unsupported,
             _ => ErrorKind::Other,

@@ -11,6 +11,7 @@ use dns_lookup::{AddrFamily, AddrInfo, AddrInfoHints, LookupError, LookupErrorKi
 
 use crate::addr::{AnyAddr, Endpoint, Host, HostPort, IpVersion, Port, Zone};
 use crate::error::{Error, ErrorKind};
+pub(crate) use crate::sys::errors::is_missing_here;
 
 /// At most this many addresses come of one name: more is a mistake or an attack, and every one may
 /// cost a caller a connection attempt.

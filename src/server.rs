@@ -23,9 +23,9 @@ mod handle;
 mod listening;
 
 pub use handle::ServerHandle;
-pub use listening::{IntoHostPort, IntoListening};
+pub use listening::IntoListening;
 
-use crate::addr::{Endpoint, HostPort, Peer, UnixAddr};
+use crate::addr::{Endpoint, IntoHostPort, Peer};
 use crate::codec::Codec;
 use crate::engine::{
     Admit, AtWork, BlockingEngine, Common, Engine, FirstLoop, Gate, Launch, MakeSession, Plan,
@@ -86,22 +86,18 @@ impl Server {
     /// The sockets have `SO_REUSEADDR`, `TCP_NODELAY`, keepalive (60 s, every 10 s, 6 times) and the
     /// longest backlog that the system allows.
     pub fn tcp(at: impl IntoHostPort) -> Server {
-        Server::on(Source::tcp(at))
+        Server::on(Source::new(at.into_host_port().map(Endpoint::tcp)))
     }
 
     /// A UDP server, with the same addresses as [`tcp`](Server::tcp). Each peer has a session.
     pub fn udp(at: impl IntoHostPort) -> Server {
-        Server::on(Source::udp(at))
+        Server::on(Source::new(at.into_host_port().map(Endpoint::udp)))
     }
 
     /// A server for Unix streams at this path. The socket file can be used by its owner only (mode
     /// 0600), and is removed when the server stops.
     pub fn unix(path: impl AsRef<Path>) -> Server {
-        let path = path.as_ref();
-        let at = UnixAddr::from_path(path);
-        Server::on(Source::unix(at.map_err(|error| {
-            Error::new("listen on", format_args!("unix://{}", path.display()), error)
-        })))
+        Server::on(Source::unix(path.as_ref()))
     }
 }
 
@@ -423,9 +419,4 @@ impl<C: fmt::Debug, E: fmt::Debug> fmt::Debug for Server<C, E> {
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
-}
-
-/// A port alone means loopback: a server is not to be reachable from outside by accident.
-pub(crate) fn loopback(port: u16) -> HostPort {
-    HostPort::from(std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, port)))
 }

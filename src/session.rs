@@ -15,14 +15,15 @@
 //! [`State`] is the same for every protocol; [`Protocol`] hides codec and handler behind one virtual
 //! call a verb, none a frame. Both are one allocation.
 
+mod flush;
 mod protocol;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use flush::Spare;
 pub(crate) use protocol::Protocol;
 
 use crate::addr::Peer;
-use crate::buffer::Out;
 use crate::codec::{Codec, Edge};
 use crate::handler::{CloseReason, Flags, Handler, Letter, Phase, Side, State, Turn, What};
 use crate::limits::Limits;
@@ -327,124 +328,6 @@ impl Session {
         &self.state.peer
     }
 
-    /// Writes what there is to say, with one call of `write` if the kernel takes it all. What it
-    /// does not take stays with the session. Then moves the session on: true if our side of the
-    /// connection is to be shut now.
-    pub(crate) fn flush(
-        &mut self,
-        turn: &mut Turn<'_>,
-        spare: &mut Spare,
-        mut write: impl FnMut(&[u8]) -> io::Result<usize>,
-    ) -> bool {
-        if self.is_over() {
-            turn.out.clear();
-        } else if let Some(mut backlog) = self.state.backlog.take() {
-            backlog.append(turn.out);
-            self.write_out(&mut backlog, turn.now, &mut write);
-            if backlog.is_empty() {
-                self.state.flags.set(Flags::REARM);
-                spare.put(backlog);
-            } else {
-                self.state.backlog = Some(backlog);
-            }
-        } else if !turn.out.is_empty() {
-            self.write_out(turn.out, turn.now, &mut write);
-            if turn.out.is_empty() {
-                turn.out.clear();
-            } else {
-                self.state.last = turn.now;
-                self.state.flags.set(Flags::REARM);
-                self.state.backlog = Some(std::mem::replace(turn.out, spare.take()));
-            }
-        }
-        turn.whole = turn.out.mark();
-        if let Some(line) = &self.state.line {
-            line.unsent.store(self.state.unsent(turn.out), Ordering::SeqCst);
-        }
-        self.state.backlog.is_none() && self.all_sent(turn.now)
-    }
-
-    fn write_out(
-        &mut self,
-        out: &mut Out,
-        now: Instant,
-        write: &mut impl FnMut(&[u8]) -> io::Result<usize>,
-    ) {
-        let datagram = self.state.is_datagram();
-        while !out.is_empty() {
-            let whole = if datagram { out.datagram().unwrap_or(&[]) } else { out.unsent() };
-            let asked = whole.len();
-            match write(whole) {
-                Ok(_) if datagram => out.datagram_sent(),
-                Ok(count) => {
-                    out.sent(count);
-                    self.state.last = now;
-                    if count < asked {
-                        return;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // One datagram that cannot be sent says nothing about the next.
-                Err(_) if datagram => out.datagram_sent(),
-                Err(error) => {
-                    out.clear();
-                    self.lost(error);
-                    return;
-                }
-            }
-        }
-    }
-
-    /// All output has been sent: closes what was to be closed behind it.
-    fn all_sent(&mut self, now: Instant) -> bool {
-        let state = &mut self.state;
-        let flags = state.flags;
-        let over = flags.has(Flags::EOF) && !flags.has(Flags::PENDING);
-        let shut_or_none = Flags::SHUT.and(Flags::DATAGRAM);
-        match state.phase {
-            Phase::Open if flags.has(Flags::SHUTDOWN) && over => {
-                state.end(CloseReason::Finished);
-            }
-            Phase::Open if flags.has(Flags::SHUTDOWN) && !flags.has(shut_or_none) => {
-                state.flags.set(Flags::SHUT);
-                return true;
-            }
-            Phase::Finishing if flags.has(Flags::EOF.and(Flags::DATAGRAM)) => {
-                state.phase = Phase::Ended
-            }
-            Phase::Finishing => {
-                state.phase = Phase::Lingering;
-                state.last = now;
-                state.flags.set(Flags::REARM);
-                state.flags.set(Flags::SHUT);
-                return !flags.has(Flags::SHUT);
-            }
-            _ => {}
-        }
-        false
-    }
-
-    /// Calls `on_drain` if it is owed and there is room. True if it was called.
-    pub(crate) fn drain(&mut self, turn: &mut Turn<'_>) -> bool {
-        let drain = self.can_drain();
-        if drain {
-            self.state.flags.clear(Flags::PRESSED);
-            if let Some(line) = &self.state.line {
-                line.starved.store(false, Ordering::SeqCst);
-            }
-            self.call(Call::Drain, turn);
-        }
-        drain
-    }
-
-    fn can_drain(&self) -> bool {
-        let unsent = self.state.backlog.as_ref().map_or(0, |backlog| backlog.len());
-        self.state.owes_drain()
-            && self.state.phase == Phase::Open
-            && unsent <= self.state.limits.output_low_mark
-    }
-
     /// The end: tells the handler, once, and drops it. Returns why, and whether the handler panicked
     /// meanwhile.
     pub(crate) fn conclude(mut self: Box<Self>) -> (CloseReason, bool) {
@@ -500,35 +383,8 @@ impl Session {
     }
 }
 
-/// Output buffers that nobody uses, for the next session that the kernel refuses.
-#[derive(Debug, Default)]
-pub(crate) struct Spare {
-    buffers: Vec<Box<Out>>,
-    first_bytes: usize,
-}
-
-impl Spare {
-    pub(crate) fn new(first_bytes: usize) -> Spare {
-        Spare { buffers: Vec::new(), first_bytes }
-    }
-
-    pub(crate) fn take(&mut self) -> Box<Out> {
-        self.buffers.pop().unwrap_or_else(|| Box::new(Out::new(self.first_bytes)))
-    }
-
-    pub(crate) fn put(&mut self, mut buffer: Box<Out>) {
-        if self.buffers.len() < SPARE_MAX {
-            buffer.clear();
-            self.buffers.push(buffer);
-        }
-    }
-}
-
 /// Letters taken from a mailbox at once.
 pub(crate) type Batch = VecDeque<Letter>;
 
 /// How much of a read an unfinished frame of unknown length is given at first.
 const STEP: usize = 512;
-
-/// Spare output buffers that a worker keeps.
-const SPARE_MAX: usize = 16;

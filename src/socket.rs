@@ -70,6 +70,7 @@ mod stream;
 pub use listener::{Incoming, Listener};
 pub use message::Received;
 pub use mismatch::Mismatch;
+pub(crate) use open::keep_alive;
 pub use split::{ReadHalf, ReuniteError, WriteHalf};
 
 /// A TCP stream; the family is [`Ip`] where no typed address says otherwise.

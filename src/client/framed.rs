@@ -262,7 +262,7 @@ impl<C: Codec> FramedWriter<C> {
     pub fn send(&mut self, item: &C::Item) -> Result<(), Error> {
         self.buffer.clear();
         let encoded = self.codec.encode(item, &mut self.buffer);
-        let body = encoded.map_err(|error| self.shared.failed(SEND, bad_item(error)))?;
+        let body = encoded.map_err(|error| self.shared.failed(SEND, bad_frame(error)))?;
         let bytes = if self.shared.channel.is_datagram() {
             self.buffer.get(body).unwrap_or_default()
         } else {
@@ -327,10 +327,6 @@ where
 
 fn bad_frame(error: FrameError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
-}
-
-fn bad_item(error: FrameError) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, error)
 }
 
 const RECEIVE: &str = "receive from";

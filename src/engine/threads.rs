@@ -7,7 +7,7 @@
 //!
 //! Datagram sockets have no connections: each is served by a [`Worker`] on a thread of its own.
 
-use super::accept::{ACCEPTS_PER_TURN, AfterError, after, back_off};
+use super::accept::{ACCEPTS_PER_TURN, back_off};
 use super::events::launch;
 use super::slots::Slots;
 use super::thread::{Berth, Job, ThreadSession, run_blocking};
@@ -17,6 +17,7 @@ use crate::addr::Peer;
 use crate::mailbox::Bell;
 use crate::poll::{EventWaker, Interest, Poll};
 use crate::sys;
+use crate::sys::errors::{AfterError, after_accept};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -273,7 +274,7 @@ impl Warden {
                 }
                 Err(error) => {
                     common.gate.leave();
-                    match after(&error) {
+                    match after_accept(&error) {
                         AfterError::Wait => return,
                         AfterError::Next => {}
                         AfterError::BackOff => {

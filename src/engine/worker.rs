@@ -11,12 +11,11 @@
 //! After each turn of a session `update` asks it what to wait for: interest, deadline, another turn,
 //! or its end. Nothing else decides that.
 
-use super::accept::{ACCEPTS_PER_TURN, AfterError, after, back_off};
 use super::connection::{Desk, Wire};
 use super::datagrams::{DatagramPeer, DatagramSocket};
+use super::listeners::Doors;
 use super::slots::Slots;
-use super::{Common, Listening, Tally};
-use crate::addr::Peer;
+use super::{Common, Listening};
 use crate::handler::{CloseReason, Letter, Line, Turn};
 use crate::mailbox::{Bell, Mailbox};
 use crate::poll::{Event, EventWaker, Interest, Poll};
@@ -54,11 +53,7 @@ pub(crate) struct Worker {
     bell: Arc<Bell>,
     address: Address,
     batch: Batch,
-    listeners: Vec<u64>,
-    /// Listeners are out of the poll, because the gate is closed or descriptors are short.
-    accepting: bool,
-    pause: Option<Duration>,
-    accept_again: Option<Instant>,
+    pub(super) doors: Doors,
     stop_by: Option<Instant>,
 }
 
@@ -102,29 +97,13 @@ impl Worker {
             bell,
             address,
             batch: VecDeque::new(),
-            listeners: Vec::new(),
-            accepting: true,
-            pause: None,
-            accept_again: None,
+            doors: Doors::new(),
             stop_by: None,
         })
     }
 
     pub(crate) fn address(&self) -> Address {
         self.address.clone()
-    }
-
-    /// Takes on a bound socket. A stream listener may be taken on by several workers.
-    pub(crate) fn serve(&mut self, listening: Listening) -> io::Result<()> {
-        let socket = listening.socket.clone();
-        if listening.transport.is_datagram() {
-            let actor = Actor::Datagrams(Box::new(DatagramSocket::new(listening)));
-            let token = self.actors.insert(actor);
-            return self.poll.change(socket.as_fd(), token, Interest::NONE, Interest::READ);
-        }
-        let token = self.actors.insert(Actor::Listener(Box::new(listening)));
-        self.listeners.push(token);
-        self.poll.share(socket.as_fd(), token)
     }
 
     /// Runs until the server has stopped and the last session is over.
@@ -163,7 +142,7 @@ impl Worker {
             self.bell.rise();
             return Some(Duration::ZERO);
         }
-        let wakes = [self.timers.next(), self.accept_again, self.stop_by];
+        let wakes = [self.timers.next(), self.doors.again, self.stop_by];
         let next = wakes.into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
@@ -241,83 +220,7 @@ impl Worker {
         self.update(event.token);
     }
 
-    fn accept(&mut self, token: u64) {
-        for _ in 0..ACCEPTS_PER_TURN {
-            let Some(Actor::Listener(listening)) = self.actors.get(token) else { return };
-            if !self.common.gate.try_enter() {
-                self.close_doors(None);
-                return;
-            }
-            match sys::io::accept(listening.socket.as_fd(), true) {
-                Ok((socket, from)) => {
-                    self.pause = None;
-                    Tally::add(&self.common.tally.accepted);
-                    let peer = Peer::from_addr(listening.transport, from);
-                    let now = self.desk.now;
-                    let tally = &self.common.tally;
-                    let session =
-                        peer.and_then(|peer| listening.service.session(&peer, now, tally));
-                    match session {
-                        Some(session) => self.add_stream(socket, session, false),
-                        None => self.common.gate.leave(),
-                    }
-                }
-                Err(error) => {
-                    self.common.gate.leave();
-                    match after(&error) {
-                        AfterError::Wait => return,
-                        AfterError::Next => {}
-                        AfterError::BackOff => {
-                            Tally::add(&self.common.tally.accept_failed);
-                            let pause = back_off(self.pause);
-                            self.pause = Some(pause);
-                            self.close_doors(Some(self.desk.now + pause));
-                            return;
-                        }
-                        AfterError::GiveUp => {
-                            self.actors.remove(token);
-                            return;
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Takes the listeners out of the poll, until the gate opens or `until`.
-    fn close_doors(&mut self, until: Option<Instant>) {
-        if std::mem::replace(&mut self.accepting, false) {
-            self.each_listener(|poll, listening, token| {
-                poll.change(listening.socket.as_fd(), token, Interest::READ, Interest::NONE)
-            });
-        }
-        self.accept_again = until;
-    }
-
-    /// Puts them back once both are right.
-    fn reopen(&mut self) {
-        let wait = self.accept_again.is_some_and(|again| again > self.desk.now);
-        if self.accepting || wait || !self.common.gate.has_room() {
-            return;
-        }
-        (self.accepting, self.accept_again) = (true, None);
-        self.each_listener(|poll, listening, token| poll.share(listening.socket.as_fd(), token));
-    }
-
-    fn each_listener(&mut self, act: impl Fn(&Poll, &Listening, u64) -> io::Result<()>) {
-        let Worker { listeners, actors, poll, .. } = self;
-        // A listener whose place in the poll is lost would be deaf for ever; it is let go, so that
-        // clients are refused rather than left hanging.
-        listeners.retain(|token| match actors.get(*token) {
-            Some(Actor::Listener(listening)) if act(poll, listening, *token).is_ok() => true,
-            _ => {
-                actors.remove(*token);
-                false
-            }
-        });
-    }
-
-    fn add_stream(&mut self, socket: OwnedFd, session: Box<Session>, adopted: bool) {
+    pub(super) fn add_stream(&mut self, socket: OwnedFd, session: Box<Session>, adopted: bool) {
         self.common.tally.opened();
         let stream = Stream { socket, session, interest: Interest::NONE, armed: None, adopted };
         let token = self.actors.insert(Actor::Stream(stream));
@@ -453,12 +356,6 @@ impl Worker {
                 Some(Actor::Datagrams(_)) => self.close_datagrams(token),
                 Some(Actor::Listener(_)) | None => {}
             }
-        }
-    }
-
-    fn drop_listeners(&mut self) {
-        for token in std::mem::take(&mut self.listeners) {
-            self.actors.remove(token);
         }
     }
 

@@ -5,15 +5,13 @@ use crate::addr::{AnyAddr, Endpoint, Transport, UnixAddr};
 use crate::engine::{Listening, Serve, Service};
 use crate::error::Error;
 use crate::lookup;
-use crate::socket::{TcpListener, UdpSocket, UnixDatagram, UnixListener};
-use socket2::{SockRef, TcpKeepalive};
+use crate::socket::{TcpListener, UdpSocket, UnixDatagram, UnixListener, keep_alive};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Binds a source: to one socket, or to one for each address of its name.
 pub(super) fn bind(
@@ -58,7 +56,7 @@ pub(super) fn bind(
                 add(socket, local.expect("an IP transport fits an IP address"));
             }
             // `localhost` has two addresses even where the machine has only one family.
-            Err(error) if is_missing_here(&error) => last = Some(error),
+            Err(error) if lookup::is_missing_here(&error) => last = Some(error),
             Err(error) => return Err(failed(error)),
         }
     }
@@ -107,18 +105,9 @@ fn bind_ip(
         false => TcpListener::bind(address)?,
     };
     // Accepted sockets inherit it, so it costs nothing per connection.
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(10))
-        .with_retries(6);
-    SockRef::from(&listener).set_tcp_keepalive(&keepalive)?;
+    keep_alive(&listener)?;
     let local = listener.local_addr()?;
     Ok((listener.into(), local.into()))
-}
-
-fn is_missing_here(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
-        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
 /// A socket file that this server has made.

@@ -1,68 +1,14 @@
 //! What a server can listen on.
 
-use super::loopback;
 use crate::addr::{
-    Any, AnyAddr, Datagram, Endpoint, HostPort, Stream, Supports, Transport, UnixAddr,
+    Any, AnyAddr, Datagram, Endpoint, IntoEndpoint, ParseEndpointError, Stream, Supports,
+    Transport, UnixAddr,
 };
 use crate::error::Error;
 use crate::socket::{Listener, Socket};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::OwnedFd;
-
-/// A host and a port: text such as `"localhost:7000"` or `"*:http"`, an address of std, or a port
-/// alone, which means loopback.
-pub trait IntoHostPort {
-    /// The host and the port.
-    ///
-    /// # Errors
-    ///
-    /// The text is none: the error says which part is wrong and what was expected.
-    fn into_host_port(self) -> Result<HostPort, Error>;
-}
-
-impl IntoHostPort for &str {
-    fn into_host_port(self) -> Result<HostPort, Error> {
-        let parsed = self.parse::<HostPort>();
-        parsed.map_err(|error| Error::new("parse", self.escape_debug(), error.into()))
-    }
-}
-
-impl IntoHostPort for String {
-    fn into_host_port(self) -> Result<HostPort, Error> {
-        self.as_str().into_host_port()
-    }
-}
-
-impl IntoHostPort for &String {
-    fn into_host_port(self) -> Result<HostPort, Error> {
-        self.as_str().into_host_port()
-    }
-}
-
-impl IntoHostPort for HostPort {
-    fn into_host_port(self) -> Result<HostPort, Error> {
-        Ok(self)
-    }
-}
-
-impl IntoHostPort for u16 {
-    fn into_host_port(self) -> Result<HostPort, Error> {
-        Ok(loopback(self))
-    }
-}
-
-macro_rules! addresses {
-    ($($address:ty),*) => {$(
-        impl IntoHostPort for $address {
-            fn into_host_port(self) -> Result<HostPort, Error> {
-                Ok(HostPort::from(SocketAddr::from(self)))
-            }
-        }
-    )*};
-}
-
-addresses!(SocketAddr, SocketAddrV4, SocketAddrV6, (IpAddr, u16), (Ipv4Addr, u16), (Ipv6Addr, u16));
+use std::path::Path;
 
 /// What a server can listen on: an endpoint (`"udp://*:7000"`, `"unix:///run/app.sock"`, an
 /// [`Endpoint`]), or a typed socket that was made and configured before. Sealed.
@@ -84,16 +30,16 @@ pub(super) enum Origin {
 }
 
 impl Source {
-    pub(super) fn tcp(at: impl IntoHostPort) -> Result<Source, Error> {
-        Ok(Source(Origin::Endpoint(Endpoint::tcp(at.into_host_port()?))))
+    pub(super) fn new(endpoint: Result<Endpoint, ParseEndpointError>) -> Result<Source, Error> {
+        let endpoint = endpoint.map_err(|error| Error::bad_endpoint("listen on", error))?;
+        Ok(Source(Origin::Endpoint(endpoint)))
     }
 
-    pub(super) fn udp(at: impl IntoHostPort) -> Result<Source, Error> {
-        Ok(Source(Origin::Endpoint(Endpoint::udp(at.into_host_port()?))))
-    }
-
-    pub(super) fn unix(at: Result<UnixAddr, Error>) -> Result<Source, Error> {
-        Ok(Source(Origin::Endpoint(Endpoint::unix(at?))))
+    pub(super) fn unix(path: &Path) -> Result<Source, Error> {
+        let failed =
+            |error| Error::new("listen on", format_args!("unix://{}", path.display()), error);
+        let at = UnixAddr::from_path(path).map_err(failed)?;
+        Ok(Source(Origin::Endpoint(Endpoint::unix(at))))
     }
 }
 
@@ -103,32 +49,19 @@ impl IntoListening for Result<Source, Error> {
     }
 }
 
-impl IntoListening for Endpoint {
-    fn into_listening(self) -> Result<Source, Error> {
-        Ok(Source(Origin::Endpoint(self)))
-    }
+macro_rules! endpoints {
+    ($($endpoint:ty),*) => {$(
+        impl IntoListening for $endpoint {
+            fn into_listening(self) -> Result<Source, Error> {
+                Source::new(self.into_endpoint())
+            }
+        }
+
+        impl sealed::Sealed for $endpoint {}
+    )*};
 }
 
-impl IntoListening for &str {
-    fn into_listening(self) -> Result<Source, Error> {
-        let parsed = self.parse::<Endpoint>();
-        let endpoint =
-            parsed.map_err(|error| Error::new("listen on", self.escape_debug(), error.into()))?;
-        endpoint.into_listening()
-    }
-}
-
-impl IntoListening for &String {
-    fn into_listening(self) -> Result<Source, Error> {
-        self.as_str().into_listening()
-    }
-}
-
-impl IntoListening for String {
-    fn into_listening(self) -> Result<Source, Error> {
-        self.as_str().into_listening()
-    }
-}
+endpoints!(Endpoint, &Endpoint, &str, &String, String);
 
 impl<F> IntoListening for Listener<F, Stream>
 where
@@ -174,10 +107,6 @@ mod sealed {
 
     pub trait Sealed {}
     impl Sealed for Result<Source, Error> {}
-    impl Sealed for Endpoint {}
-    impl Sealed for &str {}
-    impl Sealed for &String {}
-    impl Sealed for String {}
     impl<F: Supports<Stream>> Sealed for Listener<F, Stream> {}
     impl<F: Supports<Datagram>> Sealed for Socket<F, Datagram> {}
 }

@@ -1,6 +1,7 @@
 //! Sessions without a kernel: bytes in, bytes out, and a clock that the test turns.
 
 use super::*;
+use crate::buffer::Out;
 use crate::codec::Lines;
 use crate::handler::{Context, Outcome, Remote};
 use crate::mailbox::{Bell, Mailbox};

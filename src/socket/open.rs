@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, SockAddr, Type};
+use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
 
 use super::RawSocket;
 use crate::addr::{Address, AnyAddr, Family, SocketType};
@@ -49,6 +49,15 @@ pub(super) fn bind(address: &AnyAddr, kind: SocketType, stacks: Stacks) -> io::R
     }
     raw.bind(&address::to_sock_addr(address)?)?;
     Ok(raw)
+}
+
+/// Has the kernel ask a silent TCP peer whether it is still there: after 60 s, every 10 s, 6 times.
+pub(crate) fn keep_alive(socket: &impl AsFd) -> io::Result<()> {
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(10))
+        .with_retries(6);
+    SockRef::from(socket).set_tcp_keepalive(&keepalive)
 }
 
 /// `connect(2)`, waiting until it is decided or the deadline has passed.

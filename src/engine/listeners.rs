@@ -1,0 +1,127 @@
+//! Listeners on a worker: accepting, and leaving it alone for a while.
+
+use super::accept::{ACCEPTS_PER_TURN, back_off};
+use super::datagrams::DatagramSocket;
+use super::worker::{Actor, Worker};
+use super::{Listening, Tally};
+use crate::addr::Peer;
+use crate::poll::{Interest, Poll};
+use crate::sys;
+use crate::sys::errors::{AfterError, after_accept};
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// A worker's listeners. All are in the poll, or none: because the gate is closed, or because
+/// descriptors are short.
+pub(super) struct Doors {
+    listeners: Vec<u64>,
+    open: bool,
+    /// How long the last shortage has kept them closed.
+    pause: Option<Duration>,
+    /// When to try again after a shortage.
+    pub(super) again: Option<Instant>,
+}
+
+impl Doors {
+    pub(super) fn new() -> Doors {
+        Doors { listeners: Vec::new(), open: true, pause: None, again: None }
+    }
+}
+
+impl Worker {
+    /// Takes on a bound socket. A stream listener may be taken on by several workers.
+    pub(crate) fn serve(&mut self, listening: Listening) -> io::Result<()> {
+        let socket = listening.socket.clone();
+        if listening.transport.is_datagram() {
+            let actor = Actor::Datagrams(Box::new(DatagramSocket::new(listening)));
+            let token = self.actors.insert(actor);
+            return self.poll.change(socket.as_fd(), token, Interest::NONE, Interest::READ);
+        }
+        let token = self.actors.insert(Actor::Listener(Box::new(listening)));
+        self.doors.listeners.push(token);
+        self.poll.share(socket.as_fd(), token)
+    }
+
+    pub(super) fn accept(&mut self, token: u64) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(Actor::Listener(listening)) = self.actors.get(token) else { return };
+            if !self.common.gate.try_enter() {
+                self.close_doors(None);
+                return;
+            }
+            match sys::io::accept(listening.socket.as_fd(), true) {
+                Ok((socket, from)) => {
+                    self.doors.pause = None;
+                    Tally::add(&self.common.tally.accepted);
+                    let peer = Peer::from_addr(listening.transport, from);
+                    let now = self.desk.now;
+                    let tally = &self.common.tally;
+                    let session =
+                        peer.and_then(|peer| listening.service.session(&peer, now, tally));
+                    match session {
+                        Some(session) => self.add_stream(socket, session, false),
+                        None => self.common.gate.leave(),
+                    }
+                }
+                Err(error) => {
+                    self.common.gate.leave();
+                    match after_accept(&error) {
+                        AfterError::Wait => return,
+                        AfterError::Next => {}
+                        AfterError::BackOff => {
+                            Tally::add(&self.common.tally.accept_failed);
+                            let pause = back_off(self.doors.pause);
+                            self.doors.pause = Some(pause);
+                            self.close_doors(Some(self.desk.now + pause));
+                            return;
+                        }
+                        AfterError::GiveUp => {
+                            self.actors.remove(token);
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the listeners out of the poll, until the gate opens or `until`.
+    fn close_doors(&mut self, until: Option<Instant>) {
+        if std::mem::replace(&mut self.doors.open, false) {
+            self.each_listener(|poll, listening, token| {
+                poll.change(listening.socket.as_fd(), token, Interest::READ, Interest::NONE)
+            });
+        }
+        self.doors.again = until;
+    }
+
+    /// Puts them back once both are right.
+    pub(super) fn reopen(&mut self) {
+        let wait = self.doors.again.is_some_and(|again| again > self.desk.now);
+        if self.doors.open || wait || !self.common.gate.has_room() {
+            return;
+        }
+        (self.doors.open, self.doors.again) = (true, None);
+        self.each_listener(|poll, listening, token| poll.share(listening.socket.as_fd(), token));
+    }
+
+    fn each_listener(&mut self, act: impl Fn(&Poll, &Listening, u64) -> io::Result<()>) {
+        let Worker { doors, actors, poll, .. } = self;
+        // A listener whose place in the poll is lost would be deaf for ever; it is let go, so that
+        // clients are refused rather than left hanging.
+        doors.listeners.retain(|token| match actors.get(*token) {
+            Some(Actor::Listener(listening)) if act(poll, listening, *token).is_ok() => true,
+            _ => {
+                actors.remove(*token);
+                false
+            }
+        });
+    }
+
+    pub(super) fn drop_listeners(&mut self) {
+        for token in std::mem::take(&mut self.doors.listeners) {
+            self.actors.remove(token);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What errors of the system mean.
+
+use rustix::io::Errno;
+use std::io;
+
+/// What to do after accept(2) failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AfterError {
+    /// Nobody waits: go back to polling.
+    Wait,
+    /// That one connection failed, or a signal came: the next may be fine.
+    Next,
+    /// Descriptors or memory are short: trying again at once would spin.
+    BackOff,
+    /// The listener itself is broken.
+    GiveUp,
+}
+
+/// Sorts the errors of accept(2). Linux hands errors of the new connection's network to accept, so
+/// what is not known to be about us is about the peer.
+pub(crate) fn after_accept(error: &io::Error) -> AfterError {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::AGAIN) => AfterError::Wait,
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => AfterError::BackOff,
+        Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP | Errno::FAULT) => {
+            AfterError::GiveUp
+        }
+        _ => AfterError::Next,
+    }
+}
+
+/// The machine has no such address, or not even its family.
+pub(crate) fn is_missing_here(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_broken_listener_is_given_up() {
+        let after = |errno: Errno| after_accept(&io::Error::from(errno));
+        for errno in [Errno::CONNABORTED, Errno::INTR, Errno::PROTO, Errno::PERM, Errno::NETDOWN] {
+            assert_eq!(after(errno), AfterError::Next, "{errno:?}");
+        }
+        for errno in [Errno::HOSTUNREACH, Errno::NETUNREACH, Errno::NOPROTOOPT, Errno::TIMEDOUT] {
+            assert_eq!(after(errno), AfterError::Next, "{errno:?}");
+        }
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
+            assert_eq!(after(errno), AfterError::BackOff, "{errno:?}");
+        }
+        assert_eq!(after(Errno::AGAIN), AfterError::Wait);
+        assert_eq!(after(Errno::INVAL), AfterError::GiveUp);
+        assert_eq!(after(Errno::BADF), AfterError::GiveUp);
+    }
+}
