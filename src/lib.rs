@@ -1,4 +1,89 @@
-//! Sockets without an async runtime.
+//! Sockets without an async runtime: typed, synchronous, fast.
+//!
+//! sockeye takes up where `std::net` stops, for servers, clients and tools that do without `async`.
+//! It is not a runtime, not an HTTP framework and not a message broker.
+//!
+//! # The cube
+//!
+//! A socket has two properties, and a server a third; each combination is served by the same handler.
+//!
+//! | address family | x socket type | x engine |
+//! |---|---|---|
+//! | [`Ipv4`], [`Ipv6`], [`Unix`]; [`Ip`] and [`Any`] for what is known only at run time | stream, datagram, seqpacket (Unix only, as a [typed socket](socket)) | [`Threads`](engine::Threads) (default), [`Events`](engine::Events) |
+//!
+//! # The way in
+//!
+//! A handler is written once, against frames. This one reverses lines, over TCP, UDP and Unix sockets
+//! at once, and a changed line moves it from threads to an event loop:
+//!
+//! ```
+//! use sockeye::client::Client;
+//! use sockeye::codec::Lines;
+//! use sockeye::engine::Events;
+//! use sockeye::server::Server;
+//! use std::time::Duration;
+//!
+//! let server = Server::tcp("127.0.0.1:0")
+//!     .and("udp://127.0.0.1:0")
+//!     .and("unix://@sockeye-tour") // a name of Linux's abstract namespace
+//!     .engine(Events::workers(1)) // without this line: threads
+//!     .codec(Lines::default())
+//!     .serve(|line, cx| cx.send(&line.chars().rev().collect::<String>()))?;
+//!
+//! for endpoint in server.local_endpoints() {
+//!     let mut client = Client::to(endpoint).codec(Lines::default()).connect()?;
+//!     client.send("stressed")?;
+//!     assert_eq!(client.receive()?, "desserts");
+//! }
+//!
+//! server.stop(Duration::from_secs(5));
+//! let report = server.join()?;
+//! assert_eq!(report.forced, 0);
+//! # Ok::<(), sockeye::Error>(())
+//! ```
+//!
+//! # The picture
+//!
+//! ```text
+//!  roof     server   client                   builders: what most people touch
+//!  stair    engine                            moves bytes between the wings
+//!           ┌──────────────────┐ ┌──────────────────────────────┐
+//!  wings    │ I/O              │ │ pure: no descriptor, no clock │
+//!           │ socket  lookup   │ │ session   (all decisions)     │
+//!           │ (poll  sys)      │ │ handler  codec  limits        │
+//!           └──────────────────┘ └──────────────────────────────┘
+//!  ground   addr  error                       plain values
+//! ```
+//!
+//! Bytes go up the stair as the kernel gives them, frames come out at the handler, and what it sends
+//! goes down again with one system call for each turn:
+//!
+//! ```text
+//!  kernel ─► engine ─► session ─► codec finds a frame ─► on_frame(frame, cx)
+//!         ◄─        ◄─         ◄─ codec encodes       ◄─ cx.send(..)
+//! ```
+//!
+//! # Rooms
+//!
+//! - [`server`]: endpoints, codec, handler, engine and limits put together; [`ServerHandle`] stops it.
+//! - [`client`]: connects under one deadline; a stream, or frames with a codec.
+//! - [`handler`]: what a protocol does; [`Remote`](handler::Remote) reaches a session from elsewhere.
+//! - [`codec`]: [`Lines`](codec::Lines), [`Bytes`](codec::Bytes), or your own.
+//! - [`engine`]: threads or event loops, chosen by load and not by handler.
+//! - [`limits`]: every queue, buffer, table and wait has one, with a default.
+//! - [`socket`]: typed sockets, for straight-line code and for sockets configured by hand.
+//! - [`lookup`]: names and services to addresses.
+//! - [`addr`]: families, addresses, and the text of [endpoints](Endpoint).
+//!
+//! # What holds everywhere
+//!
+//! - A bad peer ends its own session and no other; a panic in a handler too.
+//! - Every descriptor is close-on-exec from its first instant, and no write raises SIGPIPE.
+//! - An [`Error`] names the operation and the endpoint, and hints at the way out.
+//! - `unsafe` is confined to one private module, `sys`, each block with its reason.
+//!
+//! Linux on x86-64 is tested; other Unix systems are not yet.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod addr;
 mod buffer;
@@ -18,4 +103,6 @@ mod sys;
 mod timers;
 
 pub use addr::{Any, AnyAddr, Endpoint, HostPort, Ip, Ipv4, Ipv6, Peer, Transport, Unix, UnixAddr};
+pub use client::Client;
 pub use error::{Error, ErrorKind};
+pub use server::{Server, ServerHandle};

@@ -30,7 +30,7 @@ pub struct Limits {
     ///
     /// `None`: what the engine takes for sane, 1,024 on threads and 10,000 on events.
     pub connections_max: Option<usize>,
-    /// How long a peer may take for its first whole frame after connecting.
+    /// How long an accepted peer may take for its first whole frame.
     pub first_message_timeout: Option<Duration>,
     /// How long a connection may be silent in both directions before `on_idle`, which ends it unless
     /// the handler says otherwise.

@@ -38,6 +38,24 @@ impl AnyAddr {
         }
     }
 
+    /// The same address, an IPv4 one that a dual-stack IPv6 socket shows as `::ffff:a.b.c.d` as what
+    /// it is.
+    ///
+    /// ```
+    /// use sockeye::AnyAddr;
+    /// use std::net::SocketAddr;
+    /// let mapped: SocketAddr = "[::ffff:192.0.2.1]:80".parse().expect("an address");
+    /// assert_eq!(AnyAddr::Ip(mapped).to_canonical().to_string(), "192.0.2.1:80");
+    /// ```
+    pub fn to_canonical(self) -> Self {
+        match self {
+            AnyAddr::Ip(addr) if addr.ip() != addr.ip().to_canonical() => {
+                AnyAddr::Ip((addr.ip().to_canonical(), addr.port()).into())
+            }
+            other => other,
+        }
+    }
+
     /// The Unix address, if it is one.
     pub fn as_unix(&self) -> Option<&UnixAddr> {
         match self {

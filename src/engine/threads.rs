@@ -358,7 +358,7 @@ impl House {
         from: crate::addr::AnyAddr,
         listening: &Listening,
     ) -> io::Result<()> {
-        let Some(peer) = Peer::from_addr(listening.transport, from) else {
+        let Some(peer) = Peer::from_addr(listening.transport, from.to_canonical()) else {
             self.common.gate.leave();
             return Ok(());
         };

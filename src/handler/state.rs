@@ -121,6 +121,10 @@ impl State {
         if peer.transport().is_datagram() {
             flags.set(Flags::DATAGRAM);
         }
+        if side == Side::Adopted {
+            // We called it: it need not speak first.
+            flags.set(Flags::SPOKEN);
+        }
         State {
             linger_left: u32::try_from(limits.linger_bytes_max).unwrap_or(u32::MAX),
             peer,

@@ -1,11 +1,13 @@
 //! Making sockets: what `bind` and `connect` of every kind have in common.
 //!
 //! Defaults are set here and nowhere else: close-on-exec on every socket, `TCP_NODELAY` on TCP,
-//! `SO_REUSEADDR` on TCP listeners, `IPV6_V6ONLY` on what is bound.
+//! `SO_REUSEADDR` on TCP listeners, `IPV6_V6ONLY` on what is bound, mode 0600 on socket files.
 
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
@@ -46,6 +48,12 @@ pub(super) fn bind(address: &AnyAddr, kind: SocketType, stacks: Stacks) -> io::R
         if ip.is_ipv6() {
             raw.set_only_v6(stacks == Stacks::One)?;
         }
+    }
+    if address.as_unix().is_some_and(|unix| unix.as_path().is_some()) {
+        // Before the bind, so that nobody else can connect at any instant. The file gets the mode of
+        // the socket, less the umask.
+        fs::File::from(raw.as_fd().try_clone_to_owned()?)
+            .set_permissions(fs::Permissions::from_mode(0o600))?;
     }
     raw.bind(&address::to_sock_addr(address)?)?;
     Ok(raw)
