@@ -26,7 +26,7 @@ pub use context::{Context, Side};
 pub use reason::CloseReason;
 pub(crate) use remote::{Letter, Line, What};
 pub use remote::{Remote, SendError};
-pub(crate) use state::{Flags, Phase, State, Turn};
+pub(crate) use state::{Flags, Phase, State, TICK, Turn};
 
 use crate::codec::Codec;
 use std::error::Error;

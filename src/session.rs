@@ -25,7 +25,7 @@ pub(crate) use protocol::Protocol;
 
 use crate::addr::Peer;
 use crate::codec::{Codec, Edge};
-use crate::handler::{CloseReason, Flags, Handler, Letter, Phase, Side, State, Turn, What};
+use crate::handler::{CloseReason, Flags, Handler, Letter, Phase, Side, State, TICK, Turn, What};
 use crate::limits::Limits;
 use protocol::{Call, Progress, Speech};
 use std::collections::VecDeque;
@@ -275,7 +275,7 @@ impl Session {
             Phase::Open if !self.has(Flags::SPOKEN) => limits.first_message_timeout,
             Phase::Open => limits.idle_timeout,
         };
-        self.state.last.checked_add(span?)
+        self.state.last.checked_add(span?.max(TICK))
     }
 
     /// The network failed.

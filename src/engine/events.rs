@@ -111,7 +111,6 @@ impl Running for EventsRunning {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let address = &self.addresses[turn % self.addresses.len()];
         let session = (connection.make)(&address.letters);
-        self.common.gate.enter();
         Tally::add(&self.common.tally.adopted);
         address.orders.push_beyond(Order::Adopt(connection.socket, session));
         Ok(())

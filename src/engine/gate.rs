@@ -44,11 +44,6 @@ impl Gate {
         false
     }
 
-    /// Enters beyond the limit: connections that the program itself has the engine adopt.
-    pub(crate) fn enter(&self) {
-        self.inside.fetch_add(1, Ordering::SeqCst);
-    }
-
     pub(crate) fn has_room(&self) -> bool {
         self.inside() < self.connections_max
     }

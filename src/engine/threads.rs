@@ -134,7 +134,6 @@ impl Running for ThreadsRunning {
         sys::io::set_nonblocking(connection.socket.as_fd(), false)?;
         let berth = Berth::new(connection.socket, false, &self.house.common.limits);
         let session = (connection.make)(&berth.letters);
-        self.house.common.gate.enter();
         Tally::add(&self.house.common.tally.adopted);
         self.house.lodge(berth, Job::Session(session))
     }
@@ -165,15 +164,16 @@ impl House {
         self.berths.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a connection its thread. Its place at the gate is taken already; if no thread can be
-    /// made, it is given back and the connection is closed.
+    /// Gives a connection its thread. If it was accepted, its place at the gate is taken already; if
+    /// no thread can be made, that is given back and the connection is closed.
     fn lodge(self: &Arc<House>, berth: Berth, job: Job) -> io::Result<()> {
         let berth = Arc::new(berth);
         let token = self.berths().insert(berth.clone());
         let (house, at_work) = (self.clone(), self.common.stop.enter());
         let builder =
             thread::Builder::new().name("sockeye".to_owned()).stack_size(self.stack_bytes);
-        let guest = Guest { house: self.clone(), token };
+        let entered = !matches!(job, Job::Session(_));
+        let guest = Guest { house: self.clone(), token, entered };
         let spawned = builder.spawn(move || {
             let _at_work = at_work;
             let guest = guest;
@@ -203,12 +203,16 @@ impl House {
 struct Guest {
     house: Arc<House>,
     token: u64,
+    /// It came through the gate; what is adopted does not.
+    entered: bool,
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
         drop(self.house.berths().remove(self.token));
-        self.house.common.gate.leave();
+        if self.entered {
+            self.house.common.gate.leave();
+        }
         if self.house.common.stop.deadline().is_some() {
             self.house.bell.ring();
         }

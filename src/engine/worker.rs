@@ -16,7 +16,7 @@ use super::datagrams::{DatagramPeer, DatagramSocket};
 use super::listeners::Doors;
 use super::slots::Slots;
 use super::{Common, Listening};
-use crate::handler::{CloseReason, Letter, Line, Turn};
+use crate::handler::{CloseReason, Letter, Line, Side, Turn};
 use crate::mailbox::{Bell, Mailbox};
 use crate::poll::{Event, EventWaker, Interest, Poll};
 use crate::session::{Batch, Session};
@@ -308,13 +308,14 @@ impl Worker {
     }
 
     /// The last words with a session, whose socket is closed.
-    fn conclude(&mut self, session: Box<Session>, unopened: bool) {
-        let stream = !session.peer().transport().is_datagram();
+    fn conclude(&mut self, mut session: Box<Session>, unopened: bool) {
+        let state = session.state();
+        let entered = !state.is_datagram() && state.side == Side::Accepted;
         let (reason, panicked) = session.conclude();
         if !unopened {
             self.common.tally.closed(&reason, panicked);
         }
-        if stream {
+        if entered {
             self.common.gate.leave();
         }
     }

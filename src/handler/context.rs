@@ -2,7 +2,7 @@
 
 use super::reason::CloseReason;
 use super::remote::{Letter, Remote, SendError};
-use super::state::{Flags, State, Turn};
+use super::state::{Flags, State, TICK, Turn};
 use crate::addr::Peer;
 use crate::buffer::Out;
 use crate::codec::Codec;
@@ -126,10 +126,11 @@ impl<'d, C: Codec> Context<'d, C> {
     }
 
     /// Has `on_timer` called once, when this much time has passed. A timer set before is replaced.
-    /// The resolution is a millisecond.
+    /// The resolution is a millisecond, and so is the least: even a timer of no time leaves others
+    /// their turn before it runs out.
     pub fn set_timer(&mut self, after: Duration) {
         // A time that the clock cannot express never comes.
-        self.state.timer = self.now.checked_add(after);
+        self.state.timer = self.now.checked_add(after.max(TICK));
         self.state.flags.set(Flags::REARM);
     }
 

@@ -12,7 +12,7 @@ use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How far a session has come. It only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -218,3 +218,7 @@ impl State {
 }
 
 const STEADY: Flags = Flags::OPENED.and(Flags::SPOKEN);
+
+/// The shortest time that a timer or a limit can run. A turn does not end within its own instant, so
+/// without it a timer of zero, set again when it runs out, would keep the others waiting for ever.
+pub(crate) const TICK: Duration = Duration::from_millis(1);

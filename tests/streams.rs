@@ -1,0 +1,516 @@
+//! Streams: half-closes, unread input, resets, urgent bytes, and who is let in.
+
+mod matrix;
+
+use matrix::{Cell, Random, Wire, eventually, name, next, on_engines, on_streams, on_tcp, stop};
+use sockeye::codec::{Bytes, Lines};
+use sockeye::engine::Threads;
+use sockeye::handler::{CloseReason, Context, Handler, Outcome};
+use sockeye::limits::Limits;
+use sockeye::server::Server;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+on_streams! {
+    a_client_that_half_closes_gets_the_whole_reply,
+    a_server_that_half_closes_goes_on_reading,
+    all_of_a_long_reply_arrives_though_the_input_was_never_read,
+    unread_data_before_a_hang_up_is_delivered_before_the_end,
+    who_is_not_admitted_is_closed_and_counted,
+    the_connection_after_the_last_waits_until_one_leaves,
+    bulk_data_both_ways_at_once_is_echoed_whole,
+}
+on_tcp! {
+    a_write_after_a_reset_ends_that_session_only,
+    an_urgent_byte_loses_no_data_around_it,
+    an_urgent_byte_loses_no_data_while_the_handler_is_paused,
+}
+on_engines! {
+    adopted_connections_take_no_place_of_accepted_ones,
+}
+
+/// Sends `left` bytes as fast as the peer takes them, then finishes.
+struct Sender {
+    left: usize,
+    then: fn(&mut Context<'_, Bytes>),
+}
+
+impl Sender {
+    fn fill(&mut self, cx: &mut Context<'_, Bytes>) {
+        while self.left > 0 && cx.room() > 0 {
+            let length = cx.room().min(self.left).min(CHUNK.len());
+            cx.send(&CHUNK[..length]);
+            self.left -= length;
+        }
+        if self.left == 0 {
+            (self.then)(cx);
+        }
+    }
+}
+
+static CHUNK: [u8; 10_000] = [b'x'; 10_000];
+
+// ---- STR-02 -------------------------------------------------------------------------------------
+
+struct Replying {
+    sender: Sender,
+    seen: mpsc::Sender<String>,
+}
+
+impl Handler<Bytes> for Replying {
+    fn on_frame(&mut self, bytes: &[u8], _: &mut Context<'_, Bytes>) -> Outcome {
+        self.seen.send(String::from_utf8_lossy(bytes).into_owned())?;
+        Ok(())
+    }
+    fn on_eof(&mut self, cx: &mut Context<'_, Bytes>) -> Outcome {
+        self.seen.send("eof".to_owned())?;
+        self.sender.fill(cx);
+        Ok(())
+    }
+    fn on_drain(&mut self, cx: &mut Context<'_, Bytes>) -> Outcome {
+        self.sender.fill(cx);
+        Ok(())
+    }
+    fn on_close(&mut self, reason: &CloseReason) {
+        let _ = self.seen.send(name(reason).to_owned());
+    }
+}
+
+fn a_client_that_half_closes_gets_the_whole_reply(cell: &Cell) {
+    const REPLY: usize = 8 * 1024 * 1024;
+    let (seen, news) = mpsc::channel();
+    let server = cell
+        .server()
+        .codec(Bytes::default())
+        .serve_with(move |_| Replying {
+            sender: Sender { left: REPLY, then: |cx| cx.finish() },
+            seen: seen.clone(),
+        })
+        .unwrap();
+    let mut client = cell.connect(&server);
+    client.say("question");
+    client.shutdown(Shutdown::Write);
+    assert_eq!(client.end().unwrap().len(), REPLY);
+    assert_eq!(next(&news), "question");
+    assert_eq!(next(&news), "eof");
+    assert_eq!(next(&news), "peer closed", "eof is told once");
+    stop(&server);
+}
+
+struct HalfDone;
+
+impl Handler<Lines> for HalfDone {
+    fn on_open(&mut self, cx: &mut Context<'_, Lines>) -> Outcome {
+        cx.send("all that I say");
+        cx.shutdown_write();
+        cx.send("nobody hears this");
+        assert!(cx.try_send("nor this").is_err());
+        Ok(())
+    }
+    fn on_frame(&mut self, line: &str, cx: &mut Context<'_, Lines>) -> Outcome {
+        if line == "last" {
+            cx.finish()
+        }
+        Ok(())
+    }
+}
+
+fn a_server_that_half_closes_goes_on_reading(cell: &Cell) {
+    let (seen, news) = mpsc::channel();
+    let server = cell
+        .server()
+        .codec(Lines::default())
+        .serve_with(move |_| Watched { inner: HalfDone, seen: seen.clone() })
+        .unwrap();
+    let mut client = cell.connect(&server);
+    assert_eq!(client.rest(), "all that I say\n", "the server's side is closed");
+    client.say("one\n");
+    assert_eq!(next(&news), "one");
+    client.say("two\n");
+    assert_eq!(next(&news), "two");
+    assert_eq!(server.counters().open, 1);
+    drop(client);
+    assert_eq!(next(&news), "peer closed");
+    // And once more, ended by the server.
+    let mut client = cell.connect(&server);
+    assert_eq!(client.rest(), "all that I say\n");
+    client.say("last\nnever seen\n");
+    assert_eq!(next(&news), "last");
+    drop(client);
+    assert_eq!(next(&news), "finished");
+    stop(&server);
+}
+
+/// Tells of frames and of the end.
+struct Watched<H> {
+    inner: H,
+    seen: mpsc::Sender<String>,
+}
+
+impl<H: Handler<Lines>> Handler<Lines> for Watched<H> {
+    fn on_open(&mut self, cx: &mut Context<'_, Lines>) -> Outcome {
+        self.inner.on_open(cx)
+    }
+    fn on_frame(&mut self, line: &str, cx: &mut Context<'_, Lines>) -> Outcome {
+        let _ = self.seen.send(line.to_owned());
+        self.inner.on_frame(line, cx)
+    }
+    fn on_eof(&mut self, cx: &mut Context<'_, Lines>) -> Outcome {
+        self.inner.on_eof(cx)
+    }
+    fn on_close(&mut self, reason: &CloseReason) {
+        let _ = self.seen.send(name(reason).to_owned());
+        self.inner.on_close(reason);
+    }
+}
+
+// ---- STR-03 -------------------------------------------------------------------------------------
+
+struct Deaf(Sender);
+
+impl Handler<Bytes> for Deaf {
+    fn on_open(&mut self, cx: &mut Context<'_, Bytes>) -> Outcome {
+        cx.pause();
+        self.0.fill(cx);
+        Ok(())
+    }
+    fn on_frame(&mut self, _: &[u8], _: &mut Context<'_, Bytes>) -> Outcome {
+        Err("a paused handler was given a frame".into())
+    }
+    fn on_drain(&mut self, cx: &mut Context<'_, Bytes>) -> Outcome {
+        self.0.fill(cx);
+        Ok(())
+    }
+}
+
+fn all_of_a_long_reply_arrives_though_the_input_was_never_read(cell: &Cell) {
+    const REPLY: usize = 4 * 1024 * 1024;
+    let server = cell
+        .server()
+        .codec(Bytes::default())
+        .serve_with(|_| Deaf(Sender { left: REPLY, then: |cx| cx.finish() }))
+        .unwrap();
+    let client = cell.connect(&server);
+    let (mut reads, mut writes) = (client.try_clone(), client);
+    let writer = thread::spawn(move || {
+        // The server takes as much as the kernel buffers and 64 KiB, then it may close.
+        let _ = writes.write_all(&vec![b'q'; 1024 * 1024]);
+        writes
+    });
+    let mut reply = Vec::new();
+    let mut piece = vec![0; 64 * 1024];
+    while reply.len() < REPLY {
+        match reads.read(&mut piece).expect("the whole reply") {
+            0 => break,
+            length => reply.extend_from_slice(&piece[..length]),
+        }
+    }
+    assert_eq!(reply.len(), REPLY);
+    assert!(reply.iter().all(|byte| *byte == b'x'));
+    drop(reads);
+    eventually("the session is over", || server.counters().closed.finished == 1);
+    drop(writer.join().unwrap());
+    stop(&server);
+}
+
+// ---- STR-01 -------------------------------------------------------------------------------------
+
+fn bulk_data_both_ways_at_once_is_echoed_whole(cell: &Cell) {
+    const LENGTH: usize = 16 * 1024 * 1024;
+    let echo = |bytes: &[u8], cx: &mut Context<'_, Bytes>| cx.send(bytes);
+    let server = cell.server().codec(Bytes::default()).serve(echo).unwrap();
+    let client = cell.connect(&server);
+    let (mut reads, mut writes) = (client.try_clone(), client);
+    let sent = Random(7).bytes(LENGTH);
+    let bytes = sent.clone();
+    let writer = thread::spawn(move || {
+        writes.write_all(&bytes).unwrap();
+        writes.shutdown(Shutdown::Write);
+    });
+    let got = reads.end().unwrap();
+    writer.join().unwrap();
+    assert!(got == sent, "{} of {LENGTH} bytes came back, or others", got.len());
+    stop(&server);
+}
+
+// ---- STR-04 -------------------------------------------------------------------------------------
+
+struct Talker(mpsc::Sender<String>);
+
+impl Handler<Lines> for Talker {
+    fn on_frame(&mut self, line: &str, cx: &mut Context<'_, Lines>) -> Outcome {
+        if line == "listen" {
+            // Paused, it learns of the reset by writing only.
+            cx.pause();
+            cx.set_timer(Duration::from_millis(1));
+        }
+        cx.send(line);
+        Ok(())
+    }
+    fn on_timer(&mut self, cx: &mut Context<'_, Lines>) -> Outcome {
+        cx.send("still there?");
+        cx.set_timer(Duration::from_millis(1));
+        Ok(())
+    }
+    fn on_close(&mut self, reason: &CloseReason) {
+        let _ = self.0.send(name(reason).to_owned());
+    }
+}
+
+fn a_write_after_a_reset_ends_that_session_only(cell: &Cell) {
+    let (seen, news) = mpsc::channel();
+    let server =
+        cell.server().codec(Lines::default()).serve_with(move |_| Talker(seen.clone())).unwrap();
+    let mut other = cell.connect(&server);
+    for _ in 0..10 {
+        let mut client = cell.connect(&server);
+        client.say("listen\n");
+        assert_eq!(client.hear().unwrap(), "listen");
+        client.reset();
+        assert_eq!(next(&news), "transport");
+        other.say("here I am\n");
+        assert_eq!(other.hear().unwrap(), "here I am");
+    }
+    assert_eq!(server.counters().closed.transport, 10);
+    drop(other);
+    stop(&server);
+}
+
+// ---- EVL-03 -------------------------------------------------------------------------------------
+
+/// Takes one frame a millisecond, so that the hang-up is there long before the last.
+struct Slow {
+    got: usize,
+    seen: mpsc::Sender<usize>,
+}
+
+impl Handler<Lines> for Slow {
+    fn on_frame(&mut self, _: &str, cx: &mut Context<'_, Lines>) -> Outcome {
+        self.got += 1;
+        if self.got % 10 == 1 {
+            cx.pause();
+            cx.set_timer(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+    fn on_timer(&mut self, cx: &mut Context<'_, Lines>) -> Outcome {
+        cx.resume();
+        Ok(())
+    }
+    fn on_close(&mut self, reason: &CloseReason) {
+        assert_eq!(name(reason), "peer closed");
+        let _ = self.seen.send(self.got);
+    }
+}
+
+fn unread_data_before_a_hang_up_is_delivered_before_the_end(cell: &Cell) {
+    const LINES: usize = 300;
+    let (seen, news) = mpsc::channel();
+    let server = cell
+        .server()
+        .codec(Lines::default())
+        .serve_with(move |_| Slow { got: 0, seen: seen.clone() })
+        .unwrap();
+    let mut client = cell.connect(&server);
+    // More than one read, so that some is in the kernel when the hang-up comes.
+    client.say(&format!("{}\n", "x".repeat(2000)).repeat(LINES));
+    drop(client);
+    assert_eq!(next(&news), LINES);
+    stop(&server);
+}
+
+// ---- Who is let in ------------------------------------------------------------------------------
+
+fn who_is_not_admitted_is_closed_and_counted(cell: &Cell) {
+    let (made, open) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (factory, gate) = (made.clone(), open.clone());
+    let server = cell
+        .server()
+        .admit(move |_| gate.load(Ordering::SeqCst))
+        .codec(Lines::default())
+        .serve_with(move |_| {
+            factory.store(true, Ordering::SeqCst);
+            |line: &str, cx: &mut Context<'_, Lines>| cx.send(line)
+        })
+        .unwrap();
+    for _ in 0..3 {
+        let mut client = cell.connect(&server);
+        assert_eq!(client.rest(), "");
+    }
+    eventually("three are counted", || server.counters().refused == 3);
+    assert!(!made.load(Ordering::SeqCst), "a handler was made for who was refused");
+    open.store(true, Ordering::SeqCst);
+    let mut client = cell.connect(&server);
+    client.say("hello\n");
+    assert_eq!(client.hear().unwrap(), "hello");
+    drop(client);
+    stop(&server);
+}
+
+fn the_connection_after_the_last_waits_until_one_leaves(cell: &Cell) {
+    let mut limits = Limits::default();
+    limits.connections_max = Some(2);
+    let echo = |line: &str, cx: &mut Context<'_, Lines>| cx.send(line);
+    let server = cell.server().limits(limits).codec(Lines::default()).serve(echo).unwrap();
+    let hello = |client: &mut Wire| {
+        client.say("hello\n");
+        assert_eq!(client.hear().unwrap(), "hello");
+    };
+    let (mut first, mut second) = (cell.connect(&server), cell.connect(&server));
+    hello(&mut first);
+    hello(&mut second);
+    // Again and again: each time the door closes and opens.
+    for _ in 0..20 {
+        let mut third = cell.connect(&server);
+        third.say("hello\n");
+        hello(&mut first);
+        hello(&mut second);
+        assert!(server.counters().open <= 2, "{:?}", server.counters());
+        drop(std::mem::replace(&mut first, second));
+        assert_eq!(third.hear().unwrap(), "hello");
+        second = third;
+    }
+    drop((first, second));
+    stop(&server);
+}
+
+fn adopted_connections_take_no_place_of_accepted_ones(cell: &Cell) {
+    let mut limits = Limits::default();
+    limits.connections_max = Some(1);
+    let echo = |line: &str, cx: &mut Context<'_, Lines>| cx.send(line);
+    let server = cell.server().limits(limits).codec(Lines::default()).serve(echo).unwrap();
+    let mut pairs = Vec::new();
+    for _ in 0..3 {
+        let (ours, theirs) = sockeye::socket::UnixStream::pair().unwrap();
+        server.adopt(ours, Lines::default(), echo).unwrap().send("adopted").unwrap();
+        let mut line = [0; 8];
+        (&theirs).read_exact(&mut line).unwrap();
+        pairs.push(theirs);
+    }
+    for _ in 0..3 {
+        let mut client = cell.connect(&server);
+        client.say("hello\n");
+        assert_eq!(client.hear().unwrap(), "hello");
+    }
+    drop(pairs);
+    stop(&server);
+}
+
+// ---- Urgent bytes -------------------------------------------------------------------------------
+
+fn urgent(client: &Wire, byte: u8) {
+    let Wire::Tcp(stream) = client else { panic!("only TCP has urgent data") };
+    assert_eq!(socket2::SockRef::from(stream).send_out_of_band(&[byte]).unwrap(), 1);
+}
+
+fn an_urgent_byte_loses_no_data_around_it(cell: &Cell) {
+    let echo = |line: &str, cx: &mut Context<'_, Lines>| cx.send(line);
+    let server = cell.server().codec(Lines::default()).serve(echo).unwrap();
+    let mut client = cell.connect(&server);
+    for round in 0..50 {
+        client.say(&format!("before {round}, "));
+        urgent(&client, b'!');
+        client.say(&format!("after {round}\n"));
+        assert_eq!(client.hear().unwrap(), format!("before {round}, after {round}"));
+        urgent(&client, b'!');
+    }
+    client.shutdown(Shutdown::Write);
+    assert_eq!(client.rest(), "");
+    stop(&server);
+}
+
+struct Pausing;
+
+impl Handler<Lines> for Pausing {
+    fn on_frame(&mut self, line: &str, cx: &mut Context<'_, Lines>) -> Outcome {
+        cx.send(line);
+        if line.starts_with("pause") {
+            cx.pause();
+            cx.set_timer(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+    fn on_timer(&mut self, cx: &mut Context<'_, Lines>) -> Outcome {
+        cx.resume();
+        Ok(())
+    }
+}
+
+fn an_urgent_byte_loses_no_data_while_the_handler_is_paused(cell: &Cell) {
+    let server = cell.server().codec(Lines::default()).serve_with(|_| Pausing).unwrap();
+    let mut client = cell.connect(&server);
+    for round in 0..20 {
+        client.say("pause\n");
+        assert_eq!(client.hear().unwrap(), "pause");
+        client.say(&format!("one {round}\ntw"));
+        urgent(&client, b'!');
+        client.say(&format!("o {round}\npause for {round}\nthree {round}\n"));
+        for line in ["one", "two", "pause for", "three"] {
+            assert_eq!(client.hear().unwrap(), format!("{line} {round}"));
+        }
+    }
+    drop(client);
+    stop(&server);
+}
+
+// ---- Blocking handlers --------------------------------------------------------------------------
+
+#[test]
+fn a_blocking_handler_echoes_and_stops() {
+    let dir = matrix::Dir::new();
+    for endpoint in
+        ["tcp://127.0.0.1:0".to_owned(), format!("unix://{}", dir.0.join("blocking").display())]
+    {
+        let server = Server::on(&endpoint)
+            .engine(Threads::at_most(4))
+            .serve_blocking(|mut stream| -> Outcome {
+                let mut piece = [0; 100];
+                loop {
+                    match stream.read(&mut piece)? {
+                        0 => return Ok(()),
+                        length => stream.write_all(&piece[..length])?,
+                    }
+                }
+            })
+            .unwrap();
+        let mut clients: Vec<Wire> = (0..4).map(|_| matrix::connect(&server).unwrap()).collect();
+        for client in &mut clients {
+            client.patient();
+            client.say("hello\n");
+            assert_eq!(client.hear().unwrap(), "hello");
+        }
+        clients.pop().unwrap().shutdown(Shutdown::Write);
+        // The others are idle in their reads; a stop ends those.
+        server.stop(matrix::PATIENCE);
+        for client in &mut clients {
+            assert_eq!(client.rest(), "");
+        }
+        drop(clients);
+        let report = stop(&server);
+        assert_eq!(report.counters.closed.finished, 4);
+    }
+}
+
+#[test]
+fn a_blocking_handler_that_waits_to_write_is_cut_off_at_the_deadline() {
+    let (began, begun) = mpsc::channel();
+    let server = Server::tcp("127.0.0.1:0")
+        .serve_blocking(move |mut stream| -> Outcome {
+            began.send(())?;
+            loop {
+                stream.write_all(&CHUNK)?;
+            }
+        })
+        .unwrap();
+    let client = matrix::connect(&server).unwrap();
+    next(&begun);
+    server.stop(Duration::from_millis(50));
+    let report = matrix::join(&server);
+    assert_eq!((report.forced, report.abandoned), (1, 0), "{report:?}");
+    assert_eq!(report.counters.closed.handler, 1);
+    drop(client);
+}
