@@ -77,9 +77,9 @@ impl Client<UnixStream> {
 }
 
 impl Client<Endpoint> {
-    /// A client for any endpoint: text such as `"udp://localhost:7000"`, or an [`Endpoint`]. It needs
-    /// a [codec](Client::codec), because what it connects is known only at run time. A wildcard, as a
-    /// server may print it, stands for loopback.
+    /// A client for any endpoint: text such as `"udp://localhost:7000"`, or an [`Endpoint`]. With a
+    /// [codec](Client::codec) it speaks to all of them; without one it connects streams of any family.
+    /// A wildcard, as a server may print it, stands for loopback.
     pub fn to(endpoint: impl IntoEndpoint) -> Client<Endpoint> {
         Client::parsed(endpoint.into_endpoint().map(Endpoint::connectable))
     }
@@ -166,6 +166,20 @@ impl Client<ConnectedUdpSocket> {
     ///
     /// A bad endpoint, a name that is not found, no route.
     pub fn connect(self) -> Result<ConnectedUdpSocket, Error> {
+        let (channel, endpoint, ()) = self.open()?;
+        channel.into_typed(&endpoint)
+    }
+}
+
+impl Client<Endpoint> {
+    /// Connects a stream, TCP or Unix as the endpoint says. Blocks until the connection is made or the
+    /// time is over.
+    ///
+    /// # Errors
+    ///
+    /// A bad endpoint, one that is no stream, a name that is not found, nobody who listens, no answer
+    /// in time.
+    pub fn connect(self) -> Result<AnyStream, Error> {
         let (channel, endpoint, ()) = self.open()?;
         channel.into_typed(&endpoint)
     }
