@@ -1,60 +1,60 @@
-//! Forwards TCP and Unix connections: nothing is dropped, and each direction ends by itself.
-//!     cargo run --example forward -- tcp://127.0.0.1:7001 tcp://127.0.0.1:7000
-//! prints `listening on ENDPOINT`; what is typed into `nc 127.0.0.1 7001` the target answers.
-use sockeye::handler::{CloseReason, Context as Cx, Handler, Outcome, Remote, SendError};
-use sockeye::{client::Client, codec::Bytes, engine::AnyEngine, limits::Limits, server::*};
-use std::{error::Error, io::Write, sync::Arc, sync::OnceLock, thread, time::Duration};
-/// The other side, what it had no room for, and, on the near side, what makes the far one.
-struct Relay(Arc<OnceLock<Remote<Bytes>>>, Vec<u8>, Option<(ServerHandle, String)>);
-#[rustfmt::skip] // the shortest callbacks have a line each
-impl Handler<Bytes> for Relay {
-    fn on_open(&mut self, cx: &mut Cx<'_, Bytes>) -> Outcome {
-        let Some((server, target)) = self.2.take() else { return Ok(()) };
-        cx.pause(); // connecting blocks, so a thread does it, and wakes us
-        let (near, other) = (cx.remote(), self.0.clone());
-        let far = Relay(Arc::new(near.clone().into()), Vec::new(), None);
-        let to = Client::to(&target).timeout(Duration::from_secs(5));
-        let dial = move || server.adopt(to.connect()?, Bytes::default(), far);
-        Ok(thread::Builder::new().spawn(move || match dial() {
-            Ok(far) if other.set(far.clone()).is_ok() && near.is_closed() => far.close(),
-            Ok(_) => near.wake(),
-            Err(error) => { let _ = writeln!(std::io::stderr(), "forward: {error}"); near.close() }
-        }).map(drop)?)
+//! Forwards streams: `forward tcp://127.0.0.1:7001 unix:///run/app.sock [--engine threads|events]`.
+use sockeye::codec::Bytes;
+use sockeye::engine::AnyEngine;
+use sockeye::handler::{CloseReason, Context, Handler, Outcome, Remote, SendError};
+use sockeye::{Client, Server, ServerHandle};
+
+/// One side of a connection: what it receives, it sends to the other.
+#[derive(Default)]
+struct Side {
+    dial: Option<(ServerHandle, String)>,
+    other: Option<Remote<Bytes>>,
+    held: Vec<u8>,
+}
+
+impl Handler<Bytes> for Side {
+    fn on_open(&mut self, cx: &mut Context<'_, Bytes>) -> Outcome {
+        let Some((server, target)) = self.dial.take() else { return Ok(()) };
+        let far = Side { other: Some(cx.remote()), ..Side::default() };
+        self.other = Some(server.adopt(Client::to(&target).connect()?, Bytes::default(), far)?);
+        Ok(())
     }
-    fn on_frame(&mut self, bytes: &[u8], cx: &mut Cx<'_, Bytes>) -> Outcome {
-        let sent = self.0.get().ok_or("no other side")?.send(bytes);
-        if let Err(SendError::Full) = sent { self.1 = bytes.to_vec(); cx.pause(); return Ok(()) }
-        Ok(sent?)
+    fn on_frame(&mut self, bytes: &[u8], cx: &mut Context<'_, Bytes>) -> Outcome {
+        let other = self.other.as_ref().ok_or("there is no other side")?;
+        if let Err(SendError::Full) = other.send(bytes) {
+            self.held = bytes.to_vec(); // until the other side drains, and wakes us
+            cx.pause();
+        }
+        Ok(())
     }
-    fn on_wake(&mut self, cx: &mut Cx<'_, Bytes>) -> Outcome {
-        let (held, ()) = (std::mem::take(&mut self.1), cx.resume());
+    fn on_wake(&mut self, cx: &mut Context<'_, Bytes>) -> Outcome {
+        cx.resume();
+        let held = std::mem::take(&mut self.held);
         if held.is_empty() { Ok(()) } else { self.on_frame(&held, cx) }
     }
-    fn on_drain(&mut self, _: &mut Cx<'_, Bytes>) -> Outcome { self.0.get().into_iter().for_each(Remote::wake); Ok(()) }
-    fn on_eof(&mut self, _: &mut Cx<'_, Bytes>) -> Outcome { self.0.get().into_iter().for_each(Remote::shutdown_write); Ok(()) }
-    fn on_close(&mut self, _: &CloseReason) { self.0.get().map_or((), Remote::close) }
-}
-fn main() {
-    std::process::exit(run().map_or_else(|error| (eprintln!("forward: {error}"), 1).1, |()| 0))
-}
-fn run() -> Result<(), Box<dyn Error>> {
-    let usage = "usage: forward LISTEN_ENDPOINT TARGET_ENDPOINT [--engine threads|events]";
-    let (mut places, mut engine) = (Vec::new(), "threads".parse::<AnyEngine>()?);
-    let mut arguments = lexopt::Parser::from_env();
-    while let Some(argument) = arguments.next()? {
-        use lexopt::prelude::*;
-        match argument {
-            Long("help") => return Ok(writeln!(std::io::stdout(), "{usage}")?),
-            Long("engine") => engine = arguments.value()?.parse()?,
-            Value(place) => places.push(place.string()?),
-            other => return Err(other.unexpected().into()),
-        }
+    fn on_drain(&mut self, _: &mut Context<'_, Bytes>) -> Outcome {
+        self.other.iter().for_each(Remote::wake);
+        Ok(())
     }
-    let [listen, target] = &places[..] else { return Err(usage.into()) };
-    let on =
-        Server::on(listen).engine(engine).limits(Limits::interactive()).codec(Bytes::default());
-    let via = Some((on.handle(), target.clone()));
-    let server = on.serve_with(move |_| Relay(Arc::default(), Vec::new(), via.clone()))?;
-    writeln!(std::io::stdout(), "listening on {}", server.local_endpoints()[0])?;
-    Ok(server.join().map(drop)?)
+    fn on_eof(&mut self, _: &mut Context<'_, Bytes>) -> Outcome {
+        self.other.iter().for_each(Remote::shutdown_write);
+        Ok(())
+    }
+    fn on_close(&mut self, _: &CloseReason) {
+        self.other.iter().for_each(Remote::close);
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [listen, target, option @ ..] = &arguments[..] else {
+        println!("usage: forward LISTEN_ENDPOINT TARGET_ENDPOINT [--engine threads|events]");
+        return Ok(());
+    };
+    let engine: AnyEngine = option.last().map_or("threads", |name| name).parse()?;
+    let server = Server::on(listen).engine(engine).codec(Bytes::default());
+    let dial = Some((server.handle(), target.clone()));
+    let server = server.on_start(|endpoints| println!("listening on {}", endpoints[0]));
+    server.run_with(move |_| Side { dial: dial.clone(), ..Side::default() })?;
+    Ok(())
 }

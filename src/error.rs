@@ -4,7 +4,7 @@
 //! the operation, the endpoint, the system's words, and the way out where there is a usual one.
 //! What is no failure (would-block, end of stream, need more) is a value elsewhere, not an error.
 
-use std::fmt::Display;
+use std::fmt::{Debug, Display};
 use std::io;
 
 use crate::addr::{Endpoint, ParseEndpointError, Port};
@@ -22,9 +22,16 @@ use crate::addr::{Endpoint, ParseEndpointError, Port};
 /// assert_eq!(error.endpoint(), "tcp://[fe80::1%nosuch0]:80");
 /// # Ok::<(), sockeye::addr::ParseEndpointError>(())
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error(transparent)]
 pub struct Error(Box<Report>);
+
+/// The same line as `Display`: what a `main` that returns an error prints is for people.
+impl Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Display::fmt(self, f)
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 #[error(

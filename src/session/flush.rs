@@ -130,6 +130,7 @@ impl Session {
 /// Output buffers that nobody uses, for the next session that the kernel refuses.
 #[derive(Debug, Default)]
 pub(crate) struct Spare {
+    #[allow(clippy::vec_box, reason = "the boxes move between worker and sessions as they are")]
     buffers: Vec<Box<Out>>,
     first_bytes: usize,
 }
