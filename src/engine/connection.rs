@@ -39,6 +39,14 @@ impl Desk {
         }
     }
 
+    /// Takes larger buffers, for a connection that fills those it has. Not within a turn.
+    pub(crate) fn enlarge(&mut self, bytes: usize) {
+        debug_assert!(self.out.is_empty());
+        self.scratch = Scratch::new(bytes);
+        self.out = Box::new(Out::new(bytes));
+        self.spare = Spare::new(bytes);
+    }
+
     /// One turn of the session at `token`: `act`, then all that it said is written.
     pub(crate) fn turn(
         &mut self,

@@ -10,7 +10,6 @@ use super::stop::Stop;
 use super::worker::is_transient;
 use super::{Common, Serve, Service};
 use crate::addr::Peer;
-use crate::buffer::Scratch;
 use crate::handler::{CloseReason, Letter, Turn};
 use crate::limits::Limits;
 use crate::mailbox::{Bell, Mailbox};
@@ -113,21 +112,18 @@ impl<'a> ThreadSession<'a> {
         }
     }
 
-    pub(super) fn run(mut self) {
+    /// Runs the session to its end, which is yet to be concluded.
+    pub(super) fn run(mut self) -> Box<Session> {
         self.turn(Session::open);
         while !self.session.is_over() {
             if let Err(error) = self.step() {
                 self.session.lost(error);
             }
         }
-        let socket = self.berth.socket.as_fd();
-        // The descriptor is closed a little later: the peer is not to wait for `on_close`.
-        let _ = match self.session.wants_reset() {
-            true => sys::io::reset_on_close(socket),
-            false => sys::io::shutdown_both(socket),
-        };
-        let (reason, panicked) = self.session.conclude();
-        self.common.tally.closed(&reason, panicked);
+        if self.session.wants_reset() {
+            let _ = sys::io::reset_on_close(self.berth.socket.as_fd());
+        }
+        self.session
     }
 
     /// One thing that is to be done, or else one wait.
@@ -194,7 +190,7 @@ impl<'a> ThreadSession<'a> {
                 let wire = Wire::Stream(self.berth.socket.as_fd());
                 self.desk.feed(&mut self.session, self.token, wire, length);
                 if length == self.desk.scratch.size() && length < READ_BYTES_MAX {
-                    self.desk.scratch = Scratch::new(READ_BYTES_MAX);
+                    self.desk.enlarge(READ_BYTES_MAX);
                 }
             }
             Err(error) if is_transient(&error) => {}
@@ -218,12 +214,13 @@ impl<'a> ThreadSession<'a> {
         self.desk.turn(&mut self.session, self.token, wire, act);
     }
 
-    /// Sets SO_RCVTIMEO if the one that is set would wake too late, or much too early. The idle limit
+    /// Sets SO_RCVTIMEO if the one that is set would wake too late, or too often. The idle limit
     /// moves with every message by as much as passes between them, so it needs no system call.
     fn set_receive_timeout(&mut self, wanted: Option<Duration>) -> io::Result<()> {
         let fits = match (self.receive_timeout, wanted) {
             (None, None) => true,
-            (Some(set), Some(wanted)) => set <= wanted + TIMEOUT_SLACK && wanted <= set * 2,
+            (Some(set), Some(wanted)) => set <= wanted + TIMEOUT_SLACK && set >= wanted.min(SELDOM),
+            (Some(set), None) => set >= SELDOM,
             _ => false,
         };
         if !fits {
@@ -272,10 +269,13 @@ fn linger(socket: BorrowedFd<'_>, limits: &Limits) {
 const READ_BYTES_FIRST: usize = 8 * 1024;
 
 /// And once a read was full.
-const READ_BYTES_MAX: usize = 256 * 1024;
+const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// What its output buffer holds before it grows.
 const WRITE_BYTES: usize = 8 * 1024;
+
+/// Waking once in this time for nothing is cheaper than setting another timeout.
+const SELDOM: Duration = Duration::from_secs(10);
 
 /// How much later than asked a read may wake.
 const TIMEOUT_SLACK: Duration = Duration::from_millis(2);

@@ -176,24 +176,29 @@ impl House {
         let guest = Guest { house: self.clone(), token, entered };
         let spawned = builder.spawn(move || {
             let _at_work = at_work;
-            let guest = guest;
-            match job {
-                Job::Session(session) => {
-                    ThreadSession::new(&house.common, &berth, session, token).run();
+            let mut guest = guest;
+            let common = &house.common;
+            let session = match job {
+                Job::Session(session) => Some(session),
+                Job::Accepted(service, peer) => {
+                    service.session(&peer, Instant::now(), &common.tally)
                 }
                 Job::Blocking(socket, service, peer) => {
-                    if service.admits(&peer, &house.common.tally) {
-                        run_blocking(&house.common, &berth, socket, &service);
+                    if service.admits(&peer, &common.tally) {
+                        run_blocking(common, &berth, socket, &service);
                     }
+                    None
                 }
-                Job::Accepted(service, peer) => {
-                    let tally = &house.common.tally;
-                    if let Some(session) = service.session(&peer, Instant::now(), tally) {
-                        ThreadSession::new(&house.common, &berth, session, token).run();
-                    }
-                }
+            };
+            let ended =
+                session.map(|session| ThreadSession::new(common, &berth, session, token).run());
+            // The socket is closed before the handler is told: the peer is not to wait for it.
+            guest.check_out();
+            drop(berth);
+            if let Some(session) = ended {
+                let (reason, panicked) = session.conclude();
+                common.tally.closed(&reason, panicked);
             }
-            drop(guest);
         });
         spawned.map(drop)
     }
@@ -207,9 +212,16 @@ struct Guest {
     entered: bool,
 }
 
+impl Guest {
+    /// Leaves the berth; the place at the gate is kept until the end.
+    fn check_out(&mut self) {
+        drop(self.house.berths().remove(self.token));
+    }
+}
+
 impl Drop for Guest {
     fn drop(&mut self) {
-        drop(self.house.berths().remove(self.token));
+        self.check_out();
         if self.entered {
             self.house.common.gate.leave();
         }
