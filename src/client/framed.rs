@@ -60,8 +60,8 @@ impl<C: Codec> Framed<C> {
     ///
     /// # Errors
     ///
-    /// The peer has closed its side ([`ErrorKind::Closed`]), the connection is lost, what came is no
-    /// frame, or the time is over ([`ErrorKind::TimedOut`]); after a timeout nothing is lost, and the
+    /// The peer has closed its side ([`Closed`](crate::ErrorKind::Closed)), the connection is lost, what came is no
+    /// frame, or the time is over ([`TimedOut`](crate::ErrorKind::TimedOut)); after a timeout nothing is lost, and the
     /// next call goes on where this one was.
     pub fn receive(&mut self) -> Result<C::Frame<'_>, Error> {
         self.reader.receive()

@@ -43,7 +43,7 @@ impl Desk {
     pub(crate) fn enlarge(&mut self, bytes: usize) {
         debug_assert!(self.out.is_empty());
         self.scratch = Scratch::new(bytes);
-        self.out = Box::new(Out::new(bytes));
+        *self.out = Out::new(bytes);
         self.spare = Spare::new(bytes);
     }
 
