@@ -81,7 +81,8 @@ impl Session {
             }
             Phase::Finishing | Phase::Ended => return bytes.len(),
         }
-        if self.has(Flags::SPOKEN) {
+        // While output waits, what comes in is no sign that the peer reads.
+        if self.has(Flags::SPOKEN) && self.state.backlog.is_none() {
             self.state.last = turn.now;
         }
         let mut at: usize = 0;
@@ -127,7 +128,7 @@ impl Session {
     pub(crate) fn wants_turn(&self) -> bool {
         let input = self.has(Flags::PENDING)
             && !self.has(Flags::PAUSED.and(Flags::STOPPING))
-            && self.state.backlog.is_none();
+            && !self.state.is_held_up();
         self.state.phase == Phase::Open && (input || self.can_drain())
     }
 
@@ -294,7 +295,7 @@ impl Session {
             Phase::Open => {
                 const DEAF: Flags =
                     Flags::EOF.and(Flags::STOPPING).and(Flags::PAUSED).and(Flags::PENDING);
-                !self.has(DEAF) && self.state.backlog.is_none()
+                !self.has(DEAF) && !self.state.is_held_up()
             }
             Phase::Lingering => !self.has(Flags::EOF) && self.state.linger_left > 0,
             Phase::Finishing | Phase::Ended => false,

@@ -99,6 +99,7 @@ impl<'d, C: Codec> Context<'d, C> {
         if unsent > self.state.limits.output_low_mark {
             self.state.flags.set(Flags::PRESSED);
         }
+        self.state.flags.set(Flags::ANSWERED);
         *self.whole = self.out.mark();
         Ok(())
     }

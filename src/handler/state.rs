@@ -91,6 +91,8 @@ impl Flags {
     pub(crate) const REARM: Flags = Flags(1 << 13);
     /// Remotes exist.
     pub(crate) const REMOTE: Flags = Flags(1 << 14);
+    /// The handler itself has sent since the kernel last took all output.
+    pub(crate) const ANSWERED: Flags = Flags(1 << 15);
 
     pub(crate) fn has(self, flag: Flags) -> bool {
         self.0 & flag.0 != 0
@@ -175,8 +177,16 @@ impl State {
         self.phase == Phase::Open
             && !self.flags.has(Flags::PAUSED.and(Flags::STOPPING))
             && turn.frames_left > 0
-            && (self.backlog.is_none() || self.is_datagram())
+            && (!self.is_held_up() || self.is_datagram())
             && turn.out.len() < self.limits.output_high_mark
+    }
+
+    /// Whether input waits until the peer has read its replies.
+    ///
+    /// What remotes sent is no reply and holds nothing up: two relays that stopped reading because of
+    /// what goes the other way would wait for each other for ever. Remotes are told when it is full.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.backlog.is_some() && self.flags.has(Flags::ANSWERED)
     }
 
     /// Ends the session in an orderly way: output is sent first.

@@ -39,6 +39,9 @@ impl Session {
             }
         }
         turn.whole = turn.out.mark();
+        if self.state.backlog.is_none() {
+            self.state.flags.clear(Flags::ANSWERED);
+        }
         if let Some(line) = &self.state.line {
             line.unsent.store(self.state.unsent(turn.out), Ordering::SeqCst);
         }
