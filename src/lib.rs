@@ -106,3 +106,9 @@ pub use addr::{Any, AnyAddr, Endpoint, HostPort, Ip, Ipv4, Ipv6, Peer, Transport
 pub use client::Client;
 pub use error::{Error, ErrorKind};
 pub use server::{Server, ServerHandle};
+
+/// The README's code, compiled and run as doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+#[derive(Debug)]
+pub struct ReadmeDoctests;
