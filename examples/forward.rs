@@ -1,11 +1,9 @@
 //! Forwards streams: `forward tcp://127.0.0.1:7001 unix:///run/app.sock [--engine threads|events]`.
-use sockeye::codec::Bytes;
-use sockeye::engine::AnyEngine;
 use sockeye::handler::{CloseReason, Context, Handler, Outcome, Remote, SendError};
-use sockeye::{Client, Server, ServerHandle};
+use sockeye::{Client, Server, ServerHandle, codec::Bytes, engine::AnyEngine, limits::Limits};
 
 /// One side of a connection: what it receives, it sends to the other.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Side {
     dial: Option<(ServerHandle, String)>,
     other: Option<Remote<Bytes>>,
@@ -20,11 +18,10 @@ impl Handler<Bytes> for Side {
         Ok(())
     }
     fn on_frame(&mut self, bytes: &[u8], cx: &mut Context<'_, Bytes>) -> Outcome {
-        let other = self.other.as_ref().ok_or("there is no other side")?;
-        if let Err(SendError::Full) = other.send(bytes) {
-            self.held = bytes.to_vec(); // until the other side drains, and wakes us
-            cx.pause();
-        }
+        let sent = self.other.as_ref().map_or(Err(SendError::Closed), |other| other.send(bytes));
+        let Err(SendError::Full) = sent else { return Ok(sent?) };
+        self.held = bytes.to_vec(); // until the other side drains, and wakes us
+        cx.pause();
         Ok(())
     }
     fn on_wake(&mut self, cx: &mut Context<'_, Bytes>) -> Outcome {
@@ -47,14 +44,17 @@ impl Handler<Bytes> for Side {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [listen, target, option @ ..] = &arguments[..] else {
-        println!("usage: forward LISTEN_ENDPOINT TARGET_ENDPOINT [--engine threads|events]");
-        return Ok(());
+    let (listen, target, engine) = match &arguments[..] {
+        [listen, target] => (listen, target, AnyEngine::default()),
+        [listen, target, flag, name] if flag == "--engine" => (listen, target, name.parse()?),
+        _ => {
+            eprintln!("usage: forward LISTEN_ENDPOINT TARGET_ENDPOINT [--engine threads|events]");
+            return Ok(());
+        }
     };
-    let engine: AnyEngine = option.last().map_or("threads", |name| name).parse()?;
-    let server = Server::on(listen).engine(engine).codec(Bytes::default());
-    let dial = Some((server.handle(), target.clone()));
+    let server = Server::on(listen).engine(engine).limits(Limits::interactive());
+    let near = Side { dial: Some((server.handle(), target.clone())), ..Side::default() };
     let server = server.on_start(|endpoints| println!("listening on {}", endpoints[0]));
-    server.run_with(move |_| Side { dial: dial.clone(), ..Side::default() })?;
+    server.codec(Bytes::default()).run_with(move |_| near.clone())?;
     Ok(())
 }

@@ -102,8 +102,9 @@ impl<S> Client<S> {
 }
 
 impl<S, C> Client<S, C> {
-    /// How long connecting may take, name lookup and all addresses together, and then each operation
-    /// of a [`Framed`] as a whole.
+    /// How long connecting may take, all addresses of a name together, and then each operation of a
+    /// [`Framed`] as a whole. The time of the name lookup counts too, but a lookup that hangs is not
+    /// cut short.
     ///
     /// Without it, connecting may take 10 s, and operations as long as they need.
     pub fn timeout(mut self, timeout: Duration) -> Client<S, C> {

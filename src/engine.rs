@@ -93,6 +93,13 @@ impl AnyEngine {
     }
 }
 
+impl Default for AnyEngine {
+    /// Threads.
+    fn default() -> AnyEngine {
+        AnyEngine::Threads(Threads::default())
+    }
+}
+
 impl fmt::Display for AnyEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

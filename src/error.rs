@@ -105,8 +105,8 @@ impl Error {
 
     /// A text that is no endpoint.
     pub(crate) fn bad_endpoint(operation: &'static str, error: ParseEndpointError) -> Self {
-        let text = error.text().to_owned();
-        Error::new(operation, text, error.into())
+        let input = error.input().to_owned();
+        Error::new(operation, input, error.into())
     }
 
     /// What sort of failure it was.

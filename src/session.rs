@@ -205,6 +205,7 @@ impl Session {
             }
             What::ShutdownWrite => self.state.flags.set(Flags::SHUTDOWN),
             What::Close => self.state.finish(CloseReason::Finished),
+            What::Abort => self.state.abort(CloseReason::Aborted),
             What::Room => {}
         }
     }
@@ -284,9 +285,16 @@ impl Session {
         self.state.end(CloseReason::Transport(error));
     }
 
-    /// The engine gives the session up.
-    pub(crate) fn force(&mut self, reason: CloseReason) {
-        self.state.abort(reason);
+    /// The engine gives the session up. True if that cuts it off: one that has said everything and
+    /// only lingers is not.
+    pub(crate) fn force(&mut self, reason: CloseReason) -> bool {
+        let unfinished = self.state.phase < Phase::Lingering;
+        if unfinished {
+            self.state.abort(reason);
+        } else {
+            self.state.phase = Phase::Ended;
+        }
+        unfinished
     }
 
     /// Whether the engine should read.

@@ -149,30 +149,38 @@ impl FromStr for Endpoint {
     type Err = ParseEndpointError;
 
     fn from_str(text: &str) -> Result<Self, ParseEndpointError> {
-        let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(bad_scheme(text));
-        };
-        let (transport, version) = match scheme.to_ascii_lowercase().as_str() {
-            "tcp" => (Transport::Tcp, IpVersion::Any),
-            "tcp4" => (Transport::Tcp, IpVersion::V4),
-            "tcp6" => (Transport::Tcp, IpVersion::V6),
-            "udp" => (Transport::Udp, IpVersion::Any),
-            "udp4" => (Transport::Udp, IpVersion::V4),
-            "udp6" => (Transport::Udp, IpVersion::V6),
-            "unix" => (Transport::Unix, IpVersion::Any),
-            "unix+dgram" => (Transport::UnixDatagram, IpVersion::Any),
-            "unix+seqpacket" => (Transport::UnixSeqPacket, IpVersion::Any),
-            _ => return Err(bad_scheme(scheme)),
-        };
-        let place = match transport.is_unix() {
-            true => Place::Unix(parse_unix(rest)?),
-            false => Place::Net(rest.parse::<HostPort>()?.with_version(version)?),
-        };
-        Ok(Endpoint { transport, place })
+        parse_endpoint(text).map_err(|error| error.within(text))
     }
 }
 
+fn parse_endpoint(text: &str) -> Result<Endpoint, ParseEndpointError> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err(bad_scheme(text));
+    };
+    let (transport, version) = match scheme.to_ascii_lowercase().as_str() {
+        "tcp" => (Transport::Tcp, IpVersion::Any),
+        "tcp4" => (Transport::Tcp, IpVersion::V4),
+        "tcp6" => (Transport::Tcp, IpVersion::V6),
+        "udp" => (Transport::Udp, IpVersion::Any),
+        "udp4" => (Transport::Udp, IpVersion::V4),
+        "udp6" => (Transport::Udp, IpVersion::V6),
+        "unix" => (Transport::Unix, IpVersion::Any),
+        "unix+dgram" => (Transport::UnixDatagram, IpVersion::Any),
+        "unix+seqpacket" => (Transport::UnixSeqPacket, IpVersion::Any),
+        _ => return Err(bad_scheme(scheme)),
+    };
+    let place = match transport.is_unix() {
+        true => Place::Unix(parse_unix(rest)?),
+        false => Place::Net(rest.parse::<HostPort>()?.with_version(version)?),
+    };
+    Ok(Endpoint { transport, place })
+}
+
 fn bad_scheme(text: &str) -> ParseEndpointError {
+    if text.parse::<HostPort>().is_ok() {
+        let expected = format!("a scheme before it, as in tcp://{text}");
+        return ParseEndpointError::new(Part::Scheme, text, expected);
+    }
     let expected = "tcp://, tcp4://, tcp6://, udp://, udp4://, udp6://, unix://, unix+dgram:// or \
                     unix+seqpacket://";
     ParseEndpointError::new(Part::Scheme, text, expected)

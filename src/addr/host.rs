@@ -224,8 +224,11 @@ impl FromStr for HostPort {
     type Err = ParseEndpointError;
 
     fn from_str(text: &str) -> Result<Self, ParseEndpointError> {
-        let (host, port) = parse::split_host_port(text)?;
-        HostPort::new(parse_host(host)?, parse_port(port)?)
+        let parts = || {
+            let (host, port) = parse::split_host_port(text)?;
+            HostPort::new(parse_host(host)?, parse_port(port)?)
+        };
+        parts().map_err(|error| error.within(text))
     }
 }
 

@@ -49,11 +49,19 @@ pub struct ParseEndpointError {
     part: Part,
     text: Box<str>,
     expected: Cow<'static, str>,
+    /// The whole text that was parsed, where it was more than the part.
+    input: Box<str>,
 }
 
 impl ParseEndpointError {
     pub(super) fn new(part: Part, text: &str, expected: impl Into<Cow<'static, str>>) -> Self {
-        ParseEndpointError { part, text: quote(text).into(), expected: expected.into() }
+        let text = quote(text).into_boxed_str();
+        ParseEndpointError { part, input: text.clone(), text, expected: expected.into() }
+    }
+
+    /// The same error, about a part of this text.
+    pub(super) fn within(self, input: &str) -> Self {
+        ParseEndpointError { input: quote(input).into(), ..self }
     }
 
     /// The part that is wrong.
@@ -64,6 +72,11 @@ impl ParseEndpointError {
     /// The text of that part, control characters escaped, cut with `…` when it is long.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The whole text that is no endpoint, escaped and cut likewise.
+    pub fn input(&self) -> &str {
+        &self.input
     }
 
     /// What should stand there, in words for the person who wrote the text.

@@ -129,13 +129,16 @@ impl<'a> ThreadSession<'a> {
     /// One thing that is to be done, or else one wait.
     fn step(&mut self) -> io::Result<()> {
         if self.stop_by.is_none() && self.berth.is_stopping() {
+            // What was sent before the stop is not lost by it.
+            self.deliver();
             self.stop_by = self.common.stop.deadline();
             self.turn(Session::stop);
             return Ok(());
         }
         if self.stop_by.is_some_and(|deadline| deadline <= self.desk.now) {
-            self.common.stop.forced();
-            self.session.force(CloseReason::Stopped);
+            if self.session.force(CloseReason::Stopped) {
+                self.common.stop.forced();
+            }
             return Ok(());
         }
         if !self.berth.letters.is_empty() {

@@ -349,6 +349,8 @@ impl Worker {
     }
 
     fn begin_stop(&mut self) {
+        // What was sent before the stop is not lost by it.
+        self.deliver();
         self.stop_by = self.common.stop.deadline();
         self.drop_listeners();
         for token in self.actors.tokens() {
@@ -372,8 +374,9 @@ impl Worker {
                 }
                 Some(Actor::Listener(_)) | None => continue,
             };
-            session.force(reason());
-            self.common.stop.forced();
+            if session.force(reason()) {
+                self.common.stop.forced();
+            }
             self.reap(token);
         }
     }

@@ -33,7 +33,7 @@ impl<C: Codec> Remote<C> {
     ///
     /// # Errors
     ///
-    /// [`SendError::Full`] when it does not fit now, [`SendError::TooLarge`] when it never will,
+    /// [`SendError::Full`] when it does not fit now (keep it until the session's `on_drain`), [`SendError::TooLarge`] when it never will,
     /// [`SendError::Closed`] when the session is over, and the codec's own errors.
     pub fn send(&self, item: &C::Item) -> Result<(), SendError> {
         let mut bytes = Vec::new();
@@ -55,6 +55,12 @@ impl<C: Codec> Remote<C> {
     /// Finishes the session: what was queued is sent, then it is closed.
     pub fn close(&self) {
         self.line.once(&self.line.closing, What::Close);
+    }
+
+    /// Ends the session at once: unsent output is lost, and a TCP peer sees a reset. This is how a
+    /// relay hands a reset on.
+    pub fn abort(&self) {
+        self.line.once(&self.line.aborting, What::Abort);
     }
 
     /// How many bytes of frames fit before [`SendError::Full`]: the hard limit less what waits.
@@ -140,6 +146,7 @@ pub(crate) struct Line {
     waking: AtomicBool,
     shutting: AtomicBool,
     closing: AtomicBool,
+    aborting: AtomicBool,
 }
 
 /// A message to a session.
@@ -156,6 +163,7 @@ pub(crate) enum What {
     Wake,
     ShutdownWrite,
     Close,
+    Abort,
     /// Look whether there is room again for somebody who was told `Full`.
     Room,
 }
@@ -182,6 +190,7 @@ impl Line {
             waking: AtomicBool::new(false),
             shutting: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            aborting: AtomicBool::new(false),
         }
     }
 
