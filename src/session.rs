@@ -210,10 +210,12 @@ impl Session {
         }
     }
 
-    /// The server is stopping.
+    /// The server is stopping. The handler is told the first time.
     pub(crate) fn stop(&mut self, turn: &mut Turn<'_>) {
-        self.state.flags.set(Flags::STOPPING);
-        self.call(Call::Stop, turn);
+        if !self.has(Flags::STOPPING) {
+            self.state.flags.set(Flags::STOPPING);
+            self.call(Call::Stop, turn);
+        }
     }
 
     /// Time has passed: sees to the handler's timer and to the limits.

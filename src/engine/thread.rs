@@ -53,14 +53,14 @@ impl Berth {
         Berth { socket, waker, bell, letters, stopping: AtomicBool::new(false), blocking }
     }
 
-    /// Tells the thread that the server is stopping, wherever it waits.
+    /// Tells the thread that the server is stopping, or that it is to stop sooner, wherever it waits.
     pub(super) fn stop(&self) {
         if !self.stopping.swap(true, Ordering::SeqCst) {
             // There is no other way to end a blocking read from outside. It fails when the
             // connection is gone already, and then the thread is on its way.
             let _ = sys::io::shutdown_read(self.socket.as_fd());
-            self.bell.ring();
         }
+        self.bell.ring();
     }
 
     /// Cuts a blocking handler off; a session sees to its deadline itself.
@@ -128,12 +128,15 @@ impl<'a> ThreadSession<'a> {
 
     /// One thing that is to be done, or else one wait.
     fn step(&mut self) -> io::Result<()> {
-        if self.stop_by.is_none() && self.berth.is_stopping() {
-            // What was sent before the stop is not lost by it.
-            self.deliver();
-            self.stop_by = self.common.stop.deadline();
-            self.turn(Session::stop);
-            return Ok(());
+        if self.berth.is_stopping() {
+            // Read each time: a later stop may have shortened it.
+            let before = std::mem::replace(&mut self.stop_by, self.common.stop.deadline());
+            if before.is_none() {
+                // What was sent before the stop is not lost by it.
+                self.deliver();
+                self.turn(Session::stop);
+                return Ok(());
+            }
         }
         if self.stop_by.is_some_and(|deadline| deadline <= self.desk.now) {
             if self.session.force(CloseReason::Stopped) {
@@ -167,7 +170,7 @@ impl<'a> ThreadSession<'a> {
         }
         self.berth.waker.prepare()?;
         self.berth.bell.doze();
-        let news = self.stop_by.is_none() && self.berth.is_stopping();
+        let news = self.berth.is_stopping() && self.stop_by != self.common.stop.deadline();
         let timeout =
             if news || !self.berth.letters.is_empty() { Some(Duration::ZERO) } else { timeout };
         let ready = wait_for(socket, interest, &self.berth.waker, timeout);

@@ -338,9 +338,10 @@ impl Warden {
 
     /// Wakes every thread, also those that come late, until all are gone or patience ends.
     fn stop(mut self) {
-        let Some(deadline) = self.house.common.stop.deadline() else { return };
         loop {
             self.house.bell.doze();
+            // Read each time: a later stop may have shortened it.
+            let Some(deadline) = self.house.common.stop.deadline() else { return };
             let berths: Vec<Arc<Berth>> = self.house.all_berths();
             if berths.is_empty() {
                 return;
