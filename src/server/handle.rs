@@ -10,7 +10,7 @@ use crate::session::Session;
 use crate::socket::AnyStream;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// A running server, or one that is about to start. Clones are the same server, and any thread may
@@ -35,6 +35,9 @@ struct Started {
     common: Arc<Common>,
     endpoints: Vec<Endpoint>,
     files: Mutex<Vec<SocketFile>>,
+    /// Read by who adopts, written by who stops: a connection is adopted before a stop, which then
+    /// ends it, or not at all.
+    adopting: RwLock<()>,
 }
 
 impl ServerHandle {
@@ -46,7 +49,8 @@ impl ServerHandle {
         files: Vec<SocketFile>,
     ) {
         let early = self.inner.stopped_early.lock().unwrap_or_else(PoisonError::into_inner);
-        let started = Started { running, common, endpoints, files: Mutex::new(files) };
+        let (files, adopting) = (Mutex::new(files), RwLock::new(()));
+        let started = Started { running, common, endpoints, files, adopting };
         // A builder starts once: it is consumed.
         let started = self.inner.started.get_or_init(|| started);
         if let Some(deadline) = *early {
@@ -106,6 +110,7 @@ impl ServerHandle {
         let peer = Peer::from_addr(transport, address).expect("the transport was chosen to fit");
         let failed = |error| Error::new("adopt", peer.clone(), error);
         let started = self.inner.started.get().ok_or_else(not_running).map_err(failed)?;
+        let _adopting = started.adopting.read().unwrap_or_else(PoisonError::into_inner);
         if started.common.stop.deadline().is_some() {
             return Err(failed(not_running()));
         }
@@ -174,6 +179,7 @@ impl Started {
         for file in self.files.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             file.remove();
         }
+        let _nobody_adopts = self.adopting.write().unwrap_or_else(PoisonError::into_inner);
         self.common.stop.begin(deadline, self.common.tally.snapshot().closed.total());
         self.running.stop();
     }
