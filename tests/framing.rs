@@ -175,6 +175,7 @@ fn odd_bytes_are_passed_on_or_refused_as_documented(cell: &Cell) {
     let CloseReason::Frame(FrameError::NotUtf8 { valid_up_to: 0 }) = reason else {
         panic!("{reason}")
     };
+    drop(client);
     stop(&server);
 
     // Raw bytes come back as they were, whatever they are.
