@@ -209,7 +209,11 @@ impl Line {
     }
 
     fn send(self: &Arc<Line>, bytes: Arc<[u8]>, body: Range<usize>) -> Result<(), SendError> {
-        if self.closed.load(Ordering::Acquire) || self.shutting.load(Ordering::Acquire) {
+        // What comes behind a close that is on its way would be dropped in silence.
+        if [&self.closed, &self.shutting, &self.closing]
+            .iter()
+            .any(|end| end.load(Ordering::Acquire))
+        {
             return Err(SendError::Closed);
         }
         let length = bytes.len();
