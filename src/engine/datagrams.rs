@@ -81,6 +81,11 @@ impl Worker {
                     // socket; it is reported once and gone.
                     Err(_) => continue,
                 };
+            // The kernel has cut it. A Unix datagram is as long as its sender's buffer.
+            if length > desk.scratch.size() {
+                Tally::add(&self.common.tally.datagrams_dropped);
+                continue;
+            }
             let known = socket.peers.get(&from).copied();
             let Some(peer) = known.or_else(|| self.admit(token, from, shared)) else {
                 Tally::add(&self.common.tally.datagrams_dropped);
