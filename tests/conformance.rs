@@ -312,7 +312,7 @@ fn sockets_made_before_and_several_endpoints_are_one_server() {
         let cell = Cell::new(engine, Kind::Tcp4);
         let made = sockeye::socket::TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Server::on(made)
-            .and(&format!("unix://{}", path.display()))
+            .and(format!("unix://{}", path.display()))
             .and("tcp://[::1]:0")
             .and("udp://127.0.0.1:0")
             .engine(cell.engine())

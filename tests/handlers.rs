@@ -2,9 +2,7 @@
 
 mod matrix;
 
-use matrix::{
-    Cell, Random, Wire, eventually, expected_panic, name, next, on_engines, on_streams, stop,
-};
+use matrix::{Cell, Random, Wire, eventually, expected_panic, on_engines, on_streams, stop};
 use sockeye::codec::Lines;
 use sockeye::engine::Threads;
 use sockeye::handler::{CloseReason, Context, Handler, Outcome, Remote};

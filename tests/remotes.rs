@@ -167,7 +167,7 @@ fn wakes_are_merged_and_none_is_lost(cell: &Cell) {
     remote.send("done").unwrap();
     assert_eq!(client.hear().unwrap(), "done");
     let woken = wakes.load(Ordering::SeqCst);
-    assert!(woken >= 1 && woken < WAKES, "woken {woken} times");
+    assert!((1..WAKES).contains(&woken), "woken {woken} times");
     for _ in 0..1000 {
         let before = wakes.load(Ordering::SeqCst);
         remote.wake();

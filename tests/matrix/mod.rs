@@ -72,7 +72,7 @@ impl Cell {
 
     /// A server on this engine, at a free endpoint.
     pub fn server(&self) -> Server<(), AnyEngine> {
-        Server::on(&self.endpoint()).engine(self.engine())
+        Server::on(self.endpoint()).engine(self.engine())
     }
 
     /// A connected client that knows only sockets of std.
