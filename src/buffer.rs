@@ -102,7 +102,9 @@ impl Out {
         as_datagram: bool,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<Range<usize>, E>,
     ) -> Result<usize, E> {
-        self.align();
+        if self.bytes.capacity() == 0 {
+            self.align();
+        }
         let mark = self.bytes.len();
         match encode(&mut self.bytes) {
             Ok(body) => {
@@ -167,13 +169,12 @@ impl Out {
     }
 
     /// On first use, takes memory and starts on a page boundary.
+    #[cold]
     fn align(&mut self) {
-        if self.bytes.capacity() == 0 {
-            self.bytes.reserve_exact(self.first_bytes + PAGE);
-            self.base = page_offset(&self.bytes);
-            self.bytes.resize(self.base, 0);
-            self.start = self.base;
-        }
+        self.bytes.reserve_exact(self.first_bytes + PAGE);
+        self.base = page_offset(&self.bytes);
+        self.bytes.resize(self.base, 0);
+        self.start = self.base;
     }
 }
 

@@ -144,7 +144,7 @@ pub(crate) fn settle(
             // It fails only when the connection is gone already, as the next read will say.
             let _ = sys::io::shutdown_write(socket);
         }
-        if round == DRAINS_PER_TURN || !session.drain(turn) {
+        if session.is_steady() || round == DRAINS_PER_TURN || !session.drain(turn) {
             return;
         }
     }
