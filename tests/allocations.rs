@@ -1,0 +1,148 @@
+//! What a message and an idle connection cost in memory, on an event loop.
+//!
+//! A binary of its own, because it counts every allocation of the process; the clients are sockets
+//! of std, which allocate nothing. The tests take turns.
+#![allow(unsafe_code, reason = "a global allocator that counts can be had in no other way")]
+
+use sockeye::codec::Lines;
+use sockeye::engine::Events;
+use sockeye::handler::Context;
+use sockeye::server::{Server, ServerHandle};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The system's allocator, with a count of calls and of bytes in use.
+struct Counting;
+
+static CALLS: AtomicU64 = AtomicU64::new(0);
+static BYTES: AtomicI64 = AtomicI64::new(0);
+
+// SAFETY: every call is handed on to `System` as it came, which keeps the contract; counting is
+// atomic and allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        CALLS.fetch_add(1, Relaxed);
+        BYTES.fetch_add(layout.size() as i64, Relaxed);
+        // SAFETY: the caller keeps the contract of `alloc`, which is that of `System`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        BYTES.fetch_sub(layout.size() as i64, Relaxed);
+        // SAFETY: `memory` came from `System` by one of the calls here, with this layout.
+        unsafe { System.dealloc(memory, layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        CALLS.fetch_add(1, Relaxed);
+        BYTES.fetch_add(layout.size() as i64, Relaxed);
+        // SAFETY: the caller keeps the contract of `alloc_zeroed`, which is that of `System`.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        CALLS.fetch_add(1, Relaxed);
+        BYTES.fetch_add(size as i64 - layout.size() as i64, Relaxed);
+        // SAFETY: `memory` came from `System` by one of the calls here, with this layout.
+        unsafe { System.realloc(memory, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn echo_server() -> ServerHandle {
+    Server::tcp("127.0.0.1:0")
+        .engine(Events::workers(1))
+        .codec(Lines::default())
+        .serve(|line: &str, cx: &mut Context<'_, Lines>| cx.send(line))
+        .unwrap()
+}
+
+fn connect(server: &ServerHandle) -> TcpStream {
+    let at = server.local_endpoints()[0].to_addr().unwrap();
+    let client = TcpStream::connect(at.as_ip().unwrap()).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.set_nodelay(true).unwrap();
+    client
+}
+
+/// Sends a line of 64 bytes and waits for it to come back.
+fn echo(client: &mut TcpStream) {
+    let mut line = [b'x'; 64];
+    line[63] = b'\n';
+    client.write_all(&line).unwrap();
+    let mut reply = [0; 64];
+    client.read_exact(&mut reply).unwrap();
+    assert!(reply == line);
+}
+
+fn stop(server: ServerHandle) {
+    server.stop(PATIENCE);
+    server.join().unwrap();
+}
+
+#[test]
+fn an_echoed_line_allocates_nothing() {
+    const MESSAGES: u64 = 10_000;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let server = echo_server();
+    let mut clients: Vec<TcpStream> = (0..4).map(|_| connect(&server)).collect();
+    for _ in 0..100 {
+        clients.iter_mut().for_each(echo);
+    }
+    let before = CALLS.load(Relaxed);
+    for _ in 0..MESSAGES / 4 {
+        clients.iter_mut().for_each(echo);
+    }
+    let calls = CALLS.load(Relaxed) - before;
+    // The test harness may print meanwhile.
+    assert!(calls < 50, "{calls} allocations for {MESSAGES} messages");
+    drop(clients);
+    stop(server);
+}
+
+#[test]
+fn an_idle_connection_keeps_at_most_256_bytes() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    // Both ends are in this process. Numbers that just fit into tables which double.
+    let room = descriptors_max() / 2 - 30;
+    let count = [2000, 1000, 480].into_iter().find(|count| *count <= room);
+    let count = count.expect("the limit of open files is 1024 or more");
+    let server = echo_server();
+    let mut clients = Vec::with_capacity(count);
+    let mut first = connect(&server);
+    echo(&mut first);
+    let before = BYTES.load(Relaxed);
+    for _ in 0..count {
+        let mut client = connect(&server);
+        echo(&mut client);
+        clients.push(client);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while server.counters().open <= count as u64 {
+        assert!(Instant::now() < deadline, "{:?}", server.counters());
+        thread::yield_now();
+    }
+    let bytes = BYTES.load(Relaxed) - before;
+    let each = bytes as f64 / count as f64;
+    println!("{each:.0} bytes for each of {count} idle connections");
+    assert!(each <= 256.0, "{each:.0} bytes for each of {count} idle connections");
+    drop((first, clients));
+    stop(server);
+}
+
+fn descriptors_max() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    line["Max open files".len()..].split_whitespace().next().unwrap().parse().unwrap_or(1 << 20)
+}
