@@ -1,17 +1,13 @@
-//! Streams: half-closes, unread input, resets, urgent bytes, and who is let in.
+//! Streams: half-closes, unread input, resets, and urgent bytes.
 
 mod matrix;
 
-use matrix::{Cell, Random, Wire, eventually, name, next, on_engines, on_streams, on_tcp, stop};
+use matrix::{Cell, Random, Wire, eventually, name, next, on_streams, on_tcp, stop};
 use sockeye::codec::{Bytes, Lines};
-use sockeye::engine::Threads;
 use sockeye::handler::{CloseReason, Context, Handler, Outcome};
-use sockeye::limits::Limits;
-use sockeye::server::Server;
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -20,17 +16,12 @@ on_streams! {
     a_server_that_half_closes_goes_on_reading,
     all_of_a_long_reply_arrives_though_the_input_was_never_read,
     unread_data_before_a_hang_up_is_delivered_before_the_end,
-    who_is_not_admitted_is_closed_and_counted,
-    the_connection_after_the_last_waits_until_one_leaves,
     bulk_data_both_ways_at_once_is_echoed_whole,
 }
 on_tcp! {
     a_write_after_a_reset_ends_that_session_only,
     an_urgent_byte_loses_no_data_around_it,
     an_urgent_byte_loses_no_data_while_the_handler_is_paused,
-}
-on_engines! {
-    adopted_connections_take_no_place_of_accepted_ones,
 }
 
 /// Sends `left` bytes as fast as the peer takes them, then finishes.
@@ -323,83 +314,6 @@ fn unread_data_before_a_hang_up_is_delivered_before_the_end(cell: &Cell) {
     stop(&server);
 }
 
-// ---- Who is let in ------------------------------------------------------------------------------
-
-fn who_is_not_admitted_is_closed_and_counted(cell: &Cell) {
-    let (made, open) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let (factory, gate) = (made.clone(), open.clone());
-    let server = cell
-        .server()
-        .admit(move |_| gate.load(Ordering::SeqCst))
-        .codec(Lines::default())
-        .serve_with(move |_| {
-            factory.store(true, Ordering::SeqCst);
-            |line: &str, cx: &mut Context<'_, Lines>| cx.send(line)
-        })
-        .unwrap();
-    for _ in 0..3 {
-        let mut client = cell.connect(&server);
-        assert_eq!(client.rest(), "");
-    }
-    eventually("three are counted", || server.counters().refused == 3);
-    assert!(!made.load(Ordering::SeqCst), "a handler was made for who was refused");
-    open.store(true, Ordering::SeqCst);
-    let mut client = cell.connect(&server);
-    client.say("hello\n");
-    assert_eq!(client.hear().unwrap(), "hello");
-    drop(client);
-    stop(&server);
-}
-
-fn the_connection_after_the_last_waits_until_one_leaves(cell: &Cell) {
-    let mut limits = Limits::default();
-    limits.connections_max = Some(2);
-    let echo = |line: &str, cx: &mut Context<'_, Lines>| cx.send(line);
-    let server = cell.server().limits(limits).codec(Lines::default()).serve(echo).unwrap();
-    let hello = |client: &mut Wire| {
-        client.say("hello\n");
-        assert_eq!(client.hear().unwrap(), "hello");
-    };
-    let (mut first, mut second) = (cell.connect(&server), cell.connect(&server));
-    hello(&mut first);
-    hello(&mut second);
-    // Again and again: each time the door closes and opens.
-    for _ in 0..20 {
-        let mut third = cell.connect(&server);
-        third.say("hello\n");
-        hello(&mut first);
-        hello(&mut second);
-        assert!(server.counters().open <= 2, "{:?}", server.counters());
-        drop(std::mem::replace(&mut first, second));
-        assert_eq!(third.hear().unwrap(), "hello");
-        second = third;
-    }
-    drop((first, second));
-    stop(&server);
-}
-
-fn adopted_connections_take_no_place_of_accepted_ones(cell: &Cell) {
-    let mut limits = Limits::default();
-    limits.connections_max = Some(1);
-    let echo = |line: &str, cx: &mut Context<'_, Lines>| cx.send(line);
-    let server = cell.server().limits(limits).codec(Lines::default()).serve(echo).unwrap();
-    let mut pairs = Vec::new();
-    for _ in 0..3 {
-        let (ours, theirs) = sockeye::socket::UnixStream::pair().unwrap();
-        server.adopt(ours, Lines::default(), echo).unwrap().send("adopted").unwrap();
-        let mut line = [0; 8];
-        (&theirs).read_exact(&mut line).unwrap();
-        pairs.push(theirs);
-    }
-    for _ in 0..3 {
-        let mut client = cell.connect(&server);
-        client.say("hello\n");
-        assert_eq!(client.hear().unwrap(), "hello");
-    }
-    drop(pairs);
-    stop(&server);
-}
-
 // ---- Urgent bytes -------------------------------------------------------------------------------
 
 fn urgent(client: &Wire, byte: u8) {
@@ -455,62 +369,4 @@ fn an_urgent_byte_loses_no_data_while_the_handler_is_paused(cell: &Cell) {
     }
     drop(client);
     stop(&server);
-}
-
-// ---- Blocking handlers --------------------------------------------------------------------------
-
-#[test]
-fn a_blocking_handler_echoes_and_stops() {
-    let dir = matrix::Dir::new();
-    for endpoint in
-        ["tcp://127.0.0.1:0".to_owned(), format!("unix://{}", dir.0.join("blocking").display())]
-    {
-        let server = Server::on(&endpoint)
-            .engine(Threads::at_most(4))
-            .serve_blocking(|mut stream| -> Outcome {
-                let mut piece = [0; 100];
-                loop {
-                    match stream.read(&mut piece)? {
-                        0 => return Ok(()),
-                        length => stream.write_all(&piece[..length])?,
-                    }
-                }
-            })
-            .unwrap();
-        let mut clients: Vec<Wire> = (0..4).map(|_| matrix::connect(&server).unwrap()).collect();
-        for client in &mut clients {
-            client.patient();
-            client.say("hello\n");
-            assert_eq!(client.hear().unwrap(), "hello");
-        }
-        clients.pop().unwrap().shutdown(Shutdown::Write);
-        // The others are idle in their reads; a stop ends those.
-        server.stop(matrix::PATIENCE);
-        for client in &mut clients {
-            assert_eq!(client.rest(), "");
-        }
-        drop(clients);
-        let report = stop(&server);
-        assert_eq!(report.counters.closed.finished, 4);
-    }
-}
-
-#[test]
-fn a_blocking_handler_that_waits_to_write_is_cut_off_at_the_deadline() {
-    let (began, begun) = mpsc::channel();
-    let server = Server::tcp("127.0.0.1:0")
-        .serve_blocking(move |mut stream| -> Outcome {
-            began.send(())?;
-            loop {
-                stream.write_all(&CHUNK)?;
-            }
-        })
-        .unwrap();
-    let client = matrix::connect(&server).unwrap();
-    next(&begun);
-    server.stop(Duration::from_millis(50));
-    let report = matrix::join(&server);
-    assert_eq!((report.forced, report.abandoned), (1, 0), "{report:?}");
-    assert_eq!(report.counters.closed.handler, 1);
-    drop(client);
 }
