@@ -401,10 +401,10 @@ impl<C: Codec, E: Engine> Server<C, E> {
         M: Fn(&Peer) -> H + Send + Sync + 'static,
     {
         let (codec, limits) = (self.codec.clone(), Arc::new(self.limits.clone()));
-        let make: Arc<MakeSession> = Arc::new(move |peer: &Peer, now: Instant| {
-            let handler = make(peer);
+        let make: Arc<MakeSession> = Arc::new(move |peer: Peer, now: Instant| {
+            let handler = make(&peer);
             let (codec, limits) = (codec.clone(), limits.clone());
-            Session::new(codec, handler, peer.clone(), Side::Accepted, limits, now)
+            Session::new(codec, handler, peer, Side::Accepted, limits, now)
         });
         self.launch(Serve::Sessions(make))
     }

@@ -71,6 +71,7 @@ impl Session {
 
     /// Hands in bytes of a stream. Returns how many were taken; the rest is to be handed in again
     /// once the output is flushed, or kept.
+    #[inline]
     pub(crate) fn receive(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> usize {
         match self.state.phase {
             Phase::Open => {}
@@ -164,6 +165,10 @@ impl Session {
 
     /// The peer has closed its side.
     pub(crate) fn eof(&mut self, turn: &mut Turn<'_>) {
+        if self.state.phase != Phase::Open {
+            // It was not the peer that ended the session.
+            self.state.reason.get_or_insert_with(|| Box::new(CloseReason::Finished));
+        }
         self.state.flags.set(Flags::EOF);
         match self.state.phase {
             Phase::Open if self.kept.is_empty() => self.call(Call::Eof, turn),
@@ -345,7 +350,11 @@ impl Session {
         if let Some(line) = &self.state.line {
             line.closed.store(true, Ordering::Release);
         }
-        let reason = self.state.reason.take().map_or(CloseReason::Finished, |reason| *reason);
+        let reason = match self.state.reason.take() {
+            Some(reason) => *reason,
+            None if self.has(Flags::EOF) => CloseReason::PeerClosed,
+            None => CloseReason::Finished,
+        };
         let owed = self.has(Flags::OPENED) && !self.has(Flags::PANICKED);
         let farewell = AssertUnwindSafe(|| {
             if owed {
@@ -368,6 +377,7 @@ impl Session {
         }
     }
 
+    #[inline]
     fn frames(&mut self, input: &[u8], edge: Edge, turn: &mut Turn<'_>) -> Progress {
         let Session { state, protocol, .. } = self;
         let run = AssertUnwindSafe(|| protocol.frames(input, edge, state, turn));

@@ -132,12 +132,16 @@ impl Wire<'_> {
 /// Writes what the session has to say, and lets its handler say more while the kernel takes it. A
 /// handler that never ends is stopped after a few rounds; `wants_turn` then says that it is not
 /// through.
+#[inline]
 pub(crate) fn settle(
     session: &mut Session,
     turn: &mut Turn<'_>,
     spare: &mut Spare,
     wire: Wire<'_>,
 ) {
+    if turn.out.is_empty() && session.has_nothing_to_say() {
+        return;
+    }
     for round in 0.. {
         let shut = session.flush(turn, spare, |bytes| wire.send(bytes));
         if let (true, Wire::Stream(socket)) = (shut, wire) {

@@ -57,8 +57,7 @@ impl Worker {
                     let peer = Peer::from_addr(listening.transport, from.to_canonical());
                     let now = self.desk.now;
                     let tally = &self.common.tally;
-                    let session =
-                        peer.and_then(|peer| listening.service.session(&peer, now, tally));
+                    let session = peer.and_then(|peer| listening.service.session(peer, now, tally));
                     match session {
                         Some(session) => self.add_stream(socket, session, false),
                         None => self.common.gate.leave(),

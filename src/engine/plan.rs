@@ -69,7 +69,7 @@ pub(crate) enum Serve {
 }
 
 pub(crate) type Admit = dyn Fn(&Peer) -> bool + Send + Sync;
-pub(crate) type MakeSession = dyn Fn(&Peer, Instant) -> Box<Session> + Send + Sync;
+pub(crate) type MakeSession = dyn Fn(Peer, Instant) -> Box<Session> + Send + Sync;
 pub(crate) type ServeBlocking = dyn Fn(OwnedFd) -> Outcome + Send + Sync;
 
 impl Service {
@@ -87,9 +87,9 @@ impl Service {
     }
 
     /// A session for this peer, if it is admitted and its handler can be made.
-    pub(crate) fn session(&self, peer: &Peer, now: Instant, tally: &Tally) -> Option<Box<Session>> {
+    pub(crate) fn session(&self, peer: Peer, now: Instant, tally: &Tally) -> Option<Box<Session>> {
         let Serve::Sessions(make) = &self.serve else { return None };
-        if !self.admits(peer, tally) {
+        if !self.admits(&peer, tally) {
             return None;
         }
         let made = catch_unwind(AssertUnwindSafe(|| make(peer, now)));

@@ -181,7 +181,7 @@ impl House {
             let session = match job {
                 Job::Session(session) => Some(session),
                 Job::Accepted(service, peer) => {
-                    service.session(&peer, Instant::now(), &common.tally)
+                    service.session(peer, Instant::now(), &common.tally)
                 }
                 Job::Blocking(socket, service, peer) => {
                     if service.admits(&peer, &common.tally) {

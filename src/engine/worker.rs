@@ -76,6 +76,29 @@ pub(super) struct Stream {
     adopted: bool,
 }
 
+impl Stream {
+    fn react(&mut self, event: Event, desk: &mut Desk) {
+        let Stream { socket, session, .. } = self;
+        let wire = Wire::Stream(socket.as_fd());
+        if event.write && session.wants_output() {
+            desk.turn(session, event.token, wire, |_, _| {});
+        }
+        if event.read && session.wants_input() {
+            match sys::io::receive(socket.as_fd(), desk.scratch.as_mut()) {
+                Ok(0) => desk.turn(session, event.token, wire, Session::eof),
+                Ok(length) => desk.feed(session, event.token, wire, length),
+                Err(error) if is_transient(&error) => {}
+                Err(error) => session.lost(error),
+            }
+        }
+    }
+
+    /// Waits for input and for nothing else, as after most messages: there is nothing to update.
+    fn is_steady(&self) -> bool {
+        self.interest == Interest::READ && self.session.is_steady()
+    }
+}
+
 impl Worker {
     pub(crate) fn new(common: Arc<Common>) -> io::Result<Worker> {
         let waker = Arc::new(EventWaker::new()?);
@@ -192,32 +215,19 @@ impl Worker {
     }
 
     fn react(&mut self, event: Event) {
-        match self.actors.get_mut(event.token) {
-            Some(Actor::Stream(_)) => self.react_stream(event),
+        let Worker { actors, desk, .. } = self;
+        match actors.get_mut(event.token) {
+            Some(Actor::Stream(stream)) => {
+                stream.react(event, desk);
+                if !stream.is_steady() {
+                    self.update(event.token);
+                }
+            }
             Some(Actor::Listener(_)) => self.accept(event.token),
             Some(Actor::Datagrams(_)) => self.react_datagrams(event),
             // The waker, or what is left of an event whose session is gone.
             Some(Actor::Peer(_)) | None => {}
         }
-    }
-
-    fn react_stream(&mut self, event: Event) {
-        let Worker { actors, desk, .. } = self;
-        let Some(Actor::Stream(stream)) = actors.get_mut(event.token) else { return };
-        let Stream { socket, session, .. } = stream;
-        let wire = Wire::Stream(socket.as_fd());
-        if event.write && session.wants_output() {
-            desk.turn(session, event.token, wire, |_, _| {});
-        }
-        if event.read && session.wants_input() {
-            match sys::io::receive(socket.as_fd(), desk.scratch.as_mut()) {
-                Ok(0) => desk.turn(session, event.token, wire, Session::eof),
-                Ok(length) => desk.feed(session, event.token, wire, length),
-                Err(error) if is_transient(&error) => {}
-                Err(error) => session.lost(error),
-            }
-        }
-        self.update(event.token);
     }
 
     pub(super) fn add_stream(&mut self, socket: OwnedFd, session: Box<Session>, adopted: bool) {
@@ -254,9 +264,6 @@ impl Worker {
         let Worker { actors, poll, timers, ready, .. } = self;
         let (session, armed) = match actors.get_mut(token) {
             Some(Actor::Stream(stream)) => {
-                if stream.interest == Interest::READ && stream.session.is_steady() {
-                    return;
-                }
                 let session = &mut stream.session;
                 let interest = if session.is_over() {
                     stream.interest

@@ -154,9 +154,7 @@ impl<'d, C: Codec> Context<'d, C> {
     /// Ends the session in an orderly way: takes no more frames, sends what is to be sent, closes
     /// the sending side, lets the peer read the last reply, closes.
     pub fn finish(&mut self) {
-        let by_peer = self.state.flags.has(Flags::EOF);
-        let reason = if by_peer { CloseReason::PeerClosed } else { CloseReason::Finished };
-        self.state.finish(reason);
+        self.state.finish_plainly();
     }
 
     /// Closes only the sending side, once all is sent (TCP: FIN). Frames go on arriving; the session

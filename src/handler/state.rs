@@ -145,9 +145,7 @@ impl State {
     /// Open, has spoken, and nothing else is to be said about it: as most sessions are after most
     /// messages. The engine then has nothing to decide.
     pub(crate) fn is_steady(&self) -> bool {
-        self.phase == Phase::Open
-            && (self.flags == STEADY || self.flags == STEADY.and(Flags::DATAGRAM))
-            && self.backlog.is_none()
+        self.phase == Phase::Open && self.flags == STEADY && self.backlog.is_none()
     }
 
     pub(crate) fn is_datagram(&self) -> bool {
@@ -202,6 +200,14 @@ impl State {
     pub(crate) fn end(&mut self, reason: CloseReason) {
         self.phase = Phase::Ended;
         self.reason.get_or_insert_with(|| Box::new(reason));
+    }
+
+    /// As [`State::finish`], where the reason is plain: the peer closed, or else the handler finished.
+    pub(crate) fn finish_plainly(&mut self) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Finishing;
+            self.flags.set(Flags::REARM);
+        }
     }
 
     /// As [`State::end`], and the peer is told by a reset where the transport has one.

@@ -8,35 +8,47 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 impl Session {
+    /// Whether [`flush`](Session::flush) would do nothing, if the worker's buffer is empty too.
+    pub(crate) fn has_nothing_to_say(&self) -> bool {
+        self.state.phase == Phase::Open
+            && self.state.backlog.is_none()
+            && !self.has(Flags::SHUTDOWN.and(Flags::PRESSED).and(Flags::REMOTE))
+    }
+
     /// Writes what there is to say, with one call of `write` if the kernel takes it all. What it
     /// does not take stays with the session. Then moves the session on: true if our side of the
     /// connection is to be shut now.
+    #[inline]
     pub(crate) fn flush(
         &mut self,
         turn: &mut Turn<'_>,
         spare: &mut Spare,
         mut write: impl FnMut(&[u8]) -> io::Result<usize>,
     ) -> bool {
-        if self.is_over() {
-            turn.out.clear();
-        } else if let Some(mut backlog) = self.state.backlog.take() {
-            backlog.append(turn.out);
-            self.write_out(&mut backlog, turn.now, &mut write);
-            if backlog.is_empty() {
-                self.state.flags.set(Flags::REARM);
-                spare.put(backlog);
-            } else {
-                self.state.backlog = Some(backlog);
+        let mut backlog = self.state.backlog.take();
+        let out = match &mut backlog {
+            Some(backlog) => {
+                backlog.append(turn.out);
+                backlog
             }
-        } else if !turn.out.is_empty() {
-            self.write_out(turn.out, turn.now, &mut write);
-            if turn.out.is_empty() {
-                turn.out.clear();
-            } else {
+            None => &mut *turn.out,
+        };
+        if self.is_over() {
+            out.clear();
+        }
+        self.write_out(out, turn.now, &mut write);
+        match backlog {
+            None if turn.out.is_empty() => turn.out.clear(),
+            None => {
                 self.state.last = turn.now;
                 self.state.flags.set(Flags::REARM);
                 self.state.backlog = Some(std::mem::replace(turn.out, spare.take()));
             }
+            Some(backlog) if backlog.is_empty() => {
+                self.state.flags.set(Flags::REARM);
+                spare.put(backlog);
+            }
+            blocked => self.state.backlog = blocked,
         }
         turn.whole = turn.out.mark();
         if self.state.backlog.is_none() {
@@ -48,6 +60,7 @@ impl Session {
         self.state.backlog.is_none() && self.all_sent(turn.now)
     }
 
+    #[inline]
     fn write_out(
         &mut self,
         out: &mut Out,
@@ -81,6 +94,7 @@ impl Session {
     }
 
     /// All output has been sent: closes what was to be closed behind it.
+    #[inline]
     fn all_sent(&mut self, now: Instant) -> bool {
         let state = &mut self.state;
         let flags = state.flags;
