@@ -266,7 +266,7 @@ fn a_write_after_a_reset_ends_that_session_only(cell: &Cell) {
         other.say("here I am\n");
         assert_eq!(other.hear().unwrap(), "here I am");
     }
-    assert_eq!(server.counters().closed.transport, 10);
+    eventually("they are counted", || server.counters().closed.transport == 10);
     drop(other);
     stop(&server);
 }
