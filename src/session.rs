@@ -186,6 +186,9 @@ impl Session {
         match what {
             What::Send(bytes, body) => {
                 if let Some(line) = &self.state.line {
+                    // Counted as unsent first, so that it counts at every moment; the flush of this
+                    // turn says how much really is.
+                    line.unsent.fetch_add(bytes.len(), Ordering::SeqCst);
                     line.queued.fetch_sub(bytes.len(), Ordering::SeqCst);
                 }
                 if self.state.can_send() {
