@@ -2,7 +2,7 @@
 
 mod matrix;
 
-use matrix::{Cell, Random, Wire, eventually, name, next, on_engines, on_streams, stop};
+use matrix::{Cell, Random, Wire, eventually, name, next, on_engines, on_streams, on_unix, stop};
 use sockeye::addr::AnyAddr;
 use sockeye::codec::{Bytes, Lines};
 use sockeye::handler::{CloseReason, Context, Handler, Outcome, Remote, SendError, Side};
@@ -22,6 +22,9 @@ on_streams! {
     a_remote_of_a_session_that_is_over_says_so,
     a_remote_can_end_what_is_sent_and_the_session,
     a_relay_passes_everything_both_ways,
+}
+on_unix! {
+    what_waits_for_a_session_never_exceeds_the_limit,
 }
 on_engines! {
     an_adopted_connection_has_its_own_codec_and_handler,
@@ -142,6 +145,33 @@ fn a_full_remote_says_so_and_on_drain_tells_when_there_is_room(cell: &Cell) {
     let total = text.len() - "the end\n".len();
     assert_eq!(total % 10_000, 0, "a line was torn");
     assert!(total / 10_000 >= sent, "{total} bytes of {sent} lines");
+    stop(&server);
+}
+
+fn what_waits_for_a_session_never_exceeds_the_limit(cell: &Cell) {
+    let Reached { server, remotes, told, .. } = reachable(cell);
+    let limit = Limits::default().output_bytes_max;
+    // A socket pair of Unix holds this much at most, so what is beyond waits with the server.
+    const KERNEL: usize = 512 * 1024;
+    let line = "x".repeat(99_999);
+    for _ in 0..10 {
+        let client = cell.connect(&server);
+        let remote = next(&remotes);
+        let (mut taken, mut refused) = (0, 0);
+        // As fast as it goes: what counts is the moment at which the server takes it over.
+        while refused < 300 {
+            match remote.send(&line) {
+                Ok(()) => taken += 1,
+                Err(_) => refused += 1,
+            }
+            thread::yield_now();
+        }
+        while !stays_full(&remote, &line, &mut taken) {}
+        assert!(taken * 100_000 <= limit + KERNEL, "{taken} lines of 100 kB were taken");
+        drop(client);
+        eventually("it is over", || remote.is_closed());
+    }
+    drop(told);
     stop(&server);
 }
 

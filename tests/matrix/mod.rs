@@ -418,6 +418,14 @@ macro_rules! on_tcp {
 }
 pub(crate) use on_tcp;
 
+/// Runs tests on Unix streams alone, whose buffers the kernel does not enlarge.
+macro_rules! on_unix {
+    ($($test:ident),+ $(,)?) => {
+        $($crate::matrix::on_kinds! { $test [unix Unix] })+
+    };
+}
+pub(crate) use on_unix;
+
 /// Runs tests on each engine, at one kind of endpoint: for what does not meet the endpoint.
 macro_rules! on_engines {
     ($($test:ident),+ $(,)?) => {
