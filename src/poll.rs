@@ -154,17 +154,13 @@ pub(crate) struct ThreadWaker {
 }
 
 impl ThreadWaker {
-    fn counter(&self) -> io::Result<&OwnedFd> {
+    /// What to wait for.
+    pub(crate) fn counter(&self) -> io::Result<BorrowedFd<'_>> {
         if let Some(counter) = self.counter.get() {
-            return Ok(counter);
+            return Ok(counter.as_fd());
         }
         let counter = sys::io::event_counter()?;
-        Ok(self.counter.get_or_init(|| counter))
-    }
-
-    /// Makes sure that the waker can wake. To be called before sleep is announced.
-    pub(crate) fn prepare(&self) -> io::Result<()> {
-        self.counter().map(|_| ())
+        Ok(self.counter.get_or_init(|| counter).as_fd())
     }
 }
 
@@ -179,37 +175,36 @@ impl Wake for ThreadWaker {
     }
 }
 
-/// Waits until one socket is ready, the waker wakes, or the time has passed.
+/// Waits until one socket is ready, the counter is not zero, or the time has passed. Says for what
+/// the socket is ready, and whether the counter was.
 pub(crate) fn wait_for(
     socket: BorrowedFd<'_>,
     interest: Interest,
-    waker: &ThreadWaker,
+    counter: Option<BorrowedFd<'_>>,
     timeout: Option<Duration>,
-) -> io::Result<Interest> {
+) -> io::Result<(Interest, bool)> {
     let mut flags = PollFlags::empty();
     flags.set(PollFlags::IN, interest.read);
     flags.set(PollFlags::OUT, interest.write);
-    let counter = waker.counter()?;
-    let mut fds = [
-        PollFd::from_borrowed_fd(counter.as_fd(), PollFlags::IN),
-        PollFd::from_borrowed_fd(socket, flags),
-    ];
+    // Where there is no counter, its place is not polled.
+    let bell = PollFd::from_borrowed_fd(counter.unwrap_or(socket), PollFlags::IN);
+    let mut polled = [PollFd::from_borrowed_fd(socket, flags), bell];
     // As above: without interest a hang-up would be reported for ever.
-    let polled = if interest == Interest::NONE { &mut fds[..1] } else { &mut fds[..] };
-    match rustix::event::poll(polled, timeout.map(timespec).as_ref()) {
+    let from = usize::from(interest == Interest::NONE);
+    let to = 1 + usize::from(counter.is_some());
+    match rustix::event::poll(&mut polled[from..to.max(from)], timeout.map(timespec).as_ref()) {
         Ok(_) => {}
-        Err(rustix::io::Errno::INTR) => return Ok(Interest::NONE),
+        Err(rustix::io::Errno::INTR) => return Ok((Interest::NONE, false)),
         Err(error) => return Err(error.into()),
     }
-    if fds[0].revents().contains(PollFlags::IN) {
-        sys::io::quiet(counter);
-    }
-    let ready = fds[1].revents();
+    let [socket, counter] = polled.map(|polled| polled.revents());
+    let rung = counter.contains(PollFlags::IN);
     let failed = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
-    Ok(Interest {
-        read: interest.read && ready.intersects(PollFlags::IN | failed),
-        write: interest.write && ready.intersects(PollFlags::OUT | failed),
-    })
+    let ready = Interest {
+        read: interest.read && socket.intersects(PollFlags::IN | failed),
+        write: interest.write && socket.intersects(PollFlags::OUT | failed),
+    };
+    Ok((ready, rung))
 }
 
 /// Rounded up to a millisecond: waking early would only mean to sleep again.

@@ -1,9 +1,9 @@
 //! One connection on a thread of its own.
 //!
-//! As long as nobody else can reach the session, its thread waits in a plain blocking read: no poll,
-//! no wake-up descriptor, one system call for a message in and one for a message out. Once a
-//! [`Remote`](crate::handler::Remote) exists, or output is blocked, it waits for socket and mailbox
-//! together.
+//! As long as nobody else can reach the session and its peer is talking, its thread waits in a plain
+//! blocking read: no poll, no wake-up descriptor, one system call for a message in and one for a
+//! message out. A quiet one waits for the stop of the server as well; and once a
+//! [`Remote`](crate::handler::Remote) exists, for its mailbox.
 
 use super::connection::{Desk, Wire};
 use super::stop::Stop;
@@ -55,9 +55,8 @@ impl Berth {
 
     /// Tells the thread that the server is stopping, or that it is to stop sooner, wherever it waits.
     pub(super) fn stop(&self) {
-        if !self.stopping.swap(true, Ordering::SeqCst) {
-            // There is no other way to end a blocking read from outside. It fails when the
-            // connection is gone already, and then the thread is on its way.
+        if !self.stopping.swap(true, Ordering::SeqCst) && self.blocking {
+            // There is no other way to end a read that somebody else is in.
             let _ = sys::io::shutdown_read(self.socket.as_fd());
         }
         self.bell.ring();
@@ -84,14 +83,17 @@ pub(super) struct ThreadSession<'a> {
     desk: Desk,
     batch: Batch,
     stop_by: Option<Instant>,
-    /// The timeout that the socket has, so that it is set only when it must change.
-    receive_timeout: Option<Duration>,
+    /// Readable once the server stops; never quieted.
+    stopped: BorrowedFd<'a>,
+    /// Nothing came for a while: see [`READ_TIMEOUT`].
+    quiet: bool,
 }
 
 impl<'a> ThreadSession<'a> {
     pub(super) fn new(
         common: &'a Common,
         berth: &'a Berth,
+        stopped: BorrowedFd<'a>,
         mut session: Box<Session>,
         token: u64,
     ) -> ThreadSession<'a> {
@@ -108,12 +110,18 @@ impl<'a> ThreadSession<'a> {
             desk: Desk::new(READ_BYTES_FIRST, WRITE_BYTES, letters, &common.limits),
             batch: Batch::new(),
             stop_by: None,
-            receive_timeout: None,
+            stopped,
+            quiet: false,
         }
     }
 
     /// Runs the session to its end, which is yet to be concluded.
     pub(super) fn run(mut self) -> Box<Session> {
+        if let Err(error) =
+            sys::io::set_receive_timeout(self.berth.socket.as_fd(), Some(READ_TIMEOUT))
+        {
+            self.session.lost(error);
+        }
         self.turn(Session::open);
         while !self.session.is_over() {
             if let Err(error) = self.step() {
@@ -162,35 +170,54 @@ impl<'a> ThreadSession<'a> {
         let interest =
             Interest { read: self.session.wants_input(), write: self.session.wants_output() };
         let socket = self.berth.socket.as_fd();
-        if interest == Interest::READ && !self.session.has_remotes() {
-            self.set_receive_timeout(timeout)?;
+        let soon = timeout.is_some_and(|timeout| timeout < READ_TIMEOUT);
+        let ready = if self.session.has_remotes() {
+            self.wait_with_mailbox(interest, timeout)?
+        } else if self.stop_by.is_some() {
+            // A later stop may shorten the patience; nothing rings for that.
+            let slice = timeout.map_or(READ_TIMEOUT, |timeout| timeout.min(READ_TIMEOUT));
+            wait_for(socket, interest, None, Some(slice))?.0
+        } else if interest == Interest::READ && !soon && !self.quiet {
             let received = sys::io::receive(socket, self.desk.scratch.as_mut());
             self.desk.now = Instant::now();
+            self.quiet = received.as_ref().is_err_and(is_transient);
             return self.received(received);
-        }
-        self.berth.waker.prepare()?;
-        self.berth.bell.doze();
-        let news = self.berth.is_stopping() && self.stop_by != self.common.stop.deadline();
-        let timeout =
-            if news || !self.berth.letters.is_empty() { Some(Duration::ZERO) } else { timeout };
-        let ready = wait_for(socket, interest, &self.berth.waker, timeout);
-        self.berth.bell.rise();
+        } else {
+            wait_for(socket, interest, Some(self.stopped), timeout)?.0
+        };
         self.desk.now = Instant::now();
-        let ready = ready?;
         if ready.write {
             self.turn(|_, _| {});
         }
         if ready.read && self.session.wants_input() {
+            self.quiet = false;
             let received = sys::io::receive_now(socket, self.desk.scratch.as_mut());
             return self.received(received);
         }
         Ok(())
     }
 
+    fn wait_with_mailbox(
+        &mut self,
+        interest: Interest,
+        timeout: Option<Duration>,
+    ) -> io::Result<Interest> {
+        let Berth { socket, waker, bell, letters, .. } = self.berth;
+        let counter = waker.counter()?;
+        bell.doze();
+        let news = self.berth.is_stopping() && self.stop_by != self.common.stop.deadline();
+        let timeout = if news || !letters.is_empty() { Some(Duration::ZERO) } else { timeout };
+        let waited = wait_for(socket.as_fd(), interest, Some(counter), timeout);
+        bell.rise();
+        let (ready, rung) = waited?;
+        if rung {
+            sys::io::quiet(counter);
+        }
+        Ok(ready)
+    }
+
     fn received(&mut self, received: io::Result<usize>) -> io::Result<()> {
         match received {
-            // A stop ends the read as if the peer had closed; it is dealt with first.
-            Ok(0) if self.stop_by.is_none() && self.berth.is_stopping() => {}
             Ok(0) => self.turn(Session::eof),
             Ok(length) => {
                 let wire = Wire::Stream(self.berth.socket.as_fd());
@@ -218,22 +245,6 @@ impl<'a> ThreadSession<'a> {
     fn turn(&mut self, act: impl FnOnce(&mut Session, &mut Turn<'_>)) {
         let wire = Wire::Stream(self.berth.socket.as_fd());
         self.desk.turn(&mut self.session, self.token, wire, act);
-    }
-
-    /// Sets SO_RCVTIMEO if the one that is set would wake too late, or too often. The idle limit
-    /// moves with every message by as much as passes between them, so it needs no system call.
-    fn set_receive_timeout(&mut self, wanted: Option<Duration>) -> io::Result<()> {
-        let fits = match (self.receive_timeout, wanted) {
-            (None, None) => true,
-            (Some(set), Some(wanted)) => set <= wanted + TIMEOUT_SLACK && set >= wanted.min(SELDOM),
-            (Some(set), None) => set >= SELDOM,
-            _ => false,
-        };
-        if !fits {
-            sys::io::set_receive_timeout(self.berth.socket.as_fd(), wanted)?;
-            self.receive_timeout = wanted;
-        }
-        Ok(())
     }
 }
 
@@ -280,8 +291,8 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 /// What its output buffer holds before it grows.
 const WRITE_BYTES: usize = 8 * 1024;
 
-/// Waking once in this time for nothing is cheaper than setting another timeout.
-const SELDOM: Duration = Duration::from_secs(10);
-
-/// How much later than asked a read may wake.
-const TIMEOUT_SLACK: Duration = Duration::from_millis(2);
+/// How long a plain read waits. The thread of a connection that is quiet for longer waits by poll,
+/// which a stop can end; so a stop reaches every thread within this time. (To shut the socket's
+/// reading side down would end the read at once, but from then on the kernel answers what the peer
+/// sends with a reset, and the last reply is lost.)
+const READ_TIMEOUT: Duration = Duration::from_millis(100);

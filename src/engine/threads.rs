@@ -94,6 +94,7 @@ impl sealed::Start for Threads {
             bell,
             berths: Mutex::new(Slots::new()),
             stack_bytes: self.stack_bytes,
+            stopped: sys::io::event_counter()?,
         });
         let (datagrams, listeners): (Vec<_>, Vec<_>) =
             sockets.into_iter().partition(|socket| socket.transport.is_datagram());
@@ -157,6 +158,8 @@ struct House {
     /// Every connection, so that it can be woken.
     berths: Mutex<Slots<Arc<Berth>>>,
     stack_bytes: usize,
+    /// Counts from zero when the server stops: what quiet threads wait for.
+    stopped: OwnedFd,
 }
 
 impl House {
@@ -190,8 +193,10 @@ impl House {
                     None
                 }
             };
-            let ended =
-                session.map(|session| ThreadSession::new(common, &berth, session, token).run());
+            let ended = session.map(|session| {
+                let stopped = house.stopped.as_fd();
+                ThreadSession::new(common, &berth, stopped, session, token).run()
+            });
             // The socket is closed before the handler is told: the peer is not to wait for it.
             guest.check_out();
             drop(berth);
@@ -338,6 +343,7 @@ impl Warden {
 
     /// Wakes every thread, also those that come late, until all are gone or patience ends.
     fn stop(mut self) {
+        sys::io::signal(&self.house.stopped);
         loop {
             self.house.bell.doze();
             // Read each time: a later stop may have shortened it.
