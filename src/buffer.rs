@@ -106,7 +106,13 @@ impl Out {
             self.align();
         }
         let mark = self.bytes.len();
-        match encode(&mut self.bytes) {
+        let encoded = encode(&mut self.bytes);
+        if self.bytes.len() < mark {
+            // What others had said is gone with it, so this is no error but a panic: the session's.
+            *self = Out::new(self.first_bytes);
+            panic!("a codec may only append to its output");
+        }
+        match encoded {
             Ok(body) => {
                 if as_datagram {
                     // A codec of the user's may return any range; never let it panic a send.
@@ -146,6 +152,7 @@ impl Out {
             std::mem::swap(self, other);
             return;
         }
+        self.compact();
         let shift = self.bytes.len() as u32;
         let from = other.start;
         self.bytes.extend_from_slice(other.unsent());
@@ -155,6 +162,22 @@ impl Out {
                 .map(|body| body.start - from as u32 + shift..body.end - from as u32 + shift),
         );
         other.clear();
+    }
+
+    /// Gives the room of what was sent to what comes, once that moves no more than was sent: output
+    /// that never runs dry must not keep all that it ever was.
+    fn compact(&mut self) {
+        let gone = self.start - self.base;
+        if gone < self.len().max(PAGE) {
+            return;
+        }
+        self.bytes.drain(self.base..self.start);
+        self.start = self.base;
+        self.bodies.drain(..self.next);
+        self.next = 0;
+        for body in &mut self.bodies {
+            *body = body.start - gone as u32..body.end - gone as u32;
+        }
     }
 
     /// Forgets all content and keeps the memory, unless it has grown far beyond its use.
@@ -258,5 +281,31 @@ mod tests {
         push(&mut out, false, b"half");
         out.cut(mark);
         assert_eq!(out.unsent(), b"whole");
+    }
+
+    #[test]
+    fn output_that_never_runs_dry_keeps_no_more_than_what_waits() {
+        let (mut waiting, mut more) = (Out::new(1024), Out::new(1024));
+        push(&mut waiting, false, &[0; 1000]);
+        for round in 0..10_000_u32 {
+            waiting.sent(990);
+            push(&mut more, false, &[round as u8; 990]);
+            waiting.append(&mut more);
+            assert_eq!(waiting.len(), 1000);
+            assert_eq!(waiting.unsent()[999], round as u8);
+        }
+        assert!(waiting.bytes.capacity() < 64 * 1024, "{} bytes", waiting.bytes.capacity());
+        let mut waiting = Out::new(1024);
+        push(&mut waiting, true, b"first");
+        for round in 0..10_000_u32 {
+            push(&mut more, true, &round.to_ne_bytes());
+            waiting.append(&mut more);
+            if round > 0 {
+                assert_eq!(waiting.datagram(), Some(&(round - 1).to_ne_bytes()[..]));
+            }
+            waiting.datagram_sent();
+        }
+        assert!(waiting.bytes.capacity() < 64 * 1024, "{} bytes", waiting.bytes.capacity());
+        assert!(waiting.bodies.capacity() < 8192, "{} bodies", waiting.bodies.capacity());
     }
 }
