@@ -97,13 +97,18 @@ impl Session {
             if progress.used >= old {
                 at += progress.used - old;
                 self.kept = Vec::new();
-            } else if progress.hungry {
-                at = end;
-                if at == bytes.len() {
-                    return at;
-                }
-            } else {
+                continue;
+            }
+            if !progress.hungry {
                 self.kept.truncate(old);
+            }
+            // A codec that looks ahead may end a frame before the end of what was kept.
+            self.kept.drain(..progress.used);
+            if !progress.hungry {
+                return at;
+            }
+            at = end;
+            if at == bytes.len() {
                 return at;
             }
         }
