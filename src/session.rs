@@ -159,7 +159,10 @@ impl Session {
 
     /// Hands in one datagram. False if it was dropped, as a whole or from a bad frame on.
     pub(crate) fn receive_message(&mut self, message: &[u8], turn: &mut Turn<'_>) -> bool {
-        self.state.last = turn.now;
+        // As on streams: one that asks and does not read is not silent, and stalls all the same.
+        if self.state.backlog.is_none() {
+            self.state.last = turn.now;
+        }
         self.frames(message, Edge::Message, turn).hungry
     }
 
@@ -297,6 +300,10 @@ impl Session {
 
     /// The network failed.
     pub(crate) fn lost(&mut self, error: io::Error) {
+        if self.state.phase == Phase::Lingering {
+            // All was said: it was not the network that ended the session.
+            self.state.reason.get_or_insert_with(|| Box::new(CloseReason::Finished));
+        }
         self.state.end(CloseReason::Transport(error));
     }
 

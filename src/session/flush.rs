@@ -26,6 +26,7 @@ impl Session {
         mut write: impl FnMut(&[u8]) -> io::Result<usize>,
     ) -> bool {
         let mut backlog = self.state.backlog.take();
+        let blocked = backlog.is_some();
         let out = match &mut backlog {
             Some(backlog) => {
                 backlog.append(turn.out);
@@ -36,7 +37,7 @@ impl Session {
         if self.is_over() {
             out.clear();
         }
-        self.write_out(out, turn.now, &mut write);
+        self.write_out(out, turn.now, blocked, &mut write);
         match backlog {
             None if turn.out.is_empty() => turn.out.clear(),
             None => {
@@ -48,7 +49,7 @@ impl Session {
                 self.state.flags.set(Flags::REARM);
                 spare.put(backlog);
             }
-            blocked => self.state.backlog = blocked,
+            still => self.state.backlog = still,
         }
         turn.whole = turn.out.mark();
         if self.state.backlog.is_none() {
@@ -65,6 +66,7 @@ impl Session {
         &mut self,
         out: &mut Out,
         now: Instant,
+        blocked: bool,
         write: &mut impl FnMut(&[u8]) -> io::Result<usize>,
     ) {
         let datagram = self.state.is_datagram();
@@ -72,10 +74,19 @@ impl Session {
             let whole = if datagram { out.datagram().unwrap_or(&[]) } else { out.unsent() };
             let asked = whole.len();
             match write(whole) {
-                Ok(_) if datagram => out.datagram_sent(),
+                Ok(_) if datagram => {
+                    out.datagram_sent();
+                    if blocked {
+                        self.state.last = now;
+                    }
+                }
                 Ok(count) => {
                     out.sent(count);
-                    self.state.last = now;
+                    // Before a peer has spoken, what it is sent does not put off its first message;
+                    // that it takes what it had refused, counts.
+                    if self.has(Flags::SPOKEN) || blocked {
+                        self.state.last = now;
+                    }
                     if count < asked {
                         return;
                     }

@@ -1,4 +1,6 @@
 //! Sessions without a kernel: bytes in, bytes out, and a clock that the test turns.
+//!
+//! Long because: all of it turns one rig.
 
 use super::*;
 use crate::buffer::Out;
@@ -435,4 +437,53 @@ fn a_stop_ends_the_input_and_finishes() {
     assert!(rig.shut);
     rig.turn(Session::eof);
     assert_eq!(rig.close().0, "finished");
+}
+
+#[test]
+fn what_we_send_does_not_put_off_the_first_message() {
+    let (mut rig, remote) = Rig::new(|limits| {
+        limits.first_message_timeout = Some(Duration::from_secs(10));
+    });
+    rig.now += Duration::from_secs(9);
+    remote.send("news").unwrap();
+    let mut batch = Batch::new();
+    rig.letters.take(&mut batch);
+    let letter = batch.pop_front().unwrap();
+    rig.turn(|session, turn| session.deliver(letter.what, turn));
+    assert_eq!(rig.sent, b"news\n");
+    rig.now += Duration::from_secs(2);
+    rig.turn(Session::tick);
+    let (reason, _) = rig.session.take().unwrap().conclude();
+    assert!(matches!(reason, CloseReason::FirstMessageTimeout), "{reason}");
+}
+
+#[test]
+fn a_connection_that_is_lost_after_the_last_word_was_finished_before() {
+    let (mut rig, _remote) = Rig::new(|_| {});
+    rig.turn(|session, turn| session.receive(b"finish\n", turn));
+    assert!(rig.shut);
+    rig.session.as_mut().unwrap().lost(io::ErrorKind::ConnectionReset.into());
+    let (reason, _) = rig.session.take().unwrap().conclude();
+    assert!(matches!(reason, CloseReason::Finished), "{reason}");
+}
+
+#[test]
+fn a_datagram_peer_that_asks_and_does_not_read_stalls() {
+    let limits = Limits { write_stall_timeout: Some(Duration::from_secs(5)), ..Limits::default() };
+    let peer = Peer::udp(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
+    let now = Instant::now();
+    let echo = |line: &str, cx: &mut Context<'_, Lines>| cx.send(line);
+    let (codec, limits) = (Lines::default(), Arc::new(limits));
+    let session = Session::new(codec, echo, peer, Side::Accepted, limits, now);
+    let (mut rig, _) = Rig::new(|_| {});
+    rig.session = Some(session);
+    rig.turn(Session::open);
+    rig.room = 0;
+    for _ in 0..4 {
+        rig.turn(|session, turn| session.receive_message(b"x", turn));
+        rig.now += Duration::from_secs(2);
+        rig.turn(Session::tick);
+    }
+    let (reason, _) = rig.session.take().unwrap().conclude();
+    assert!(matches!(reason, CloseReason::WriteStall), "{reason}");
 }
