@@ -60,6 +60,8 @@ pub(crate) struct Full;
 pub(crate) struct Mailbox<T> {
     queue: Mutex<VecDeque<T>>,
     length: AtomicUsize,
+    /// Nobody takes from it any more. Changed under the lock of the queue.
+    closed: AtomicBool,
     items_max: usize,
     bell: Arc<Bell>,
 }
@@ -67,7 +69,8 @@ pub(crate) struct Mailbox<T> {
 impl<T> Mailbox<T> {
     pub(crate) fn new(bell: Arc<Bell>, items_max: usize) -> Arc<Mailbox<T>> {
         let queue = Mutex::new(VecDeque::new());
-        Arc::new(Mailbox { queue, length: AtomicUsize::new(0), items_max, bell })
+        let (length, closed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Arc::new(Mailbox { queue, length, closed, items_max, bell })
     }
 
     /// Queues an item and wakes the worker if it sleeps.
@@ -100,7 +103,21 @@ impl<T> Mailbox<T> {
         }
     }
 
+    /// Throws away what waits and what is still to come: nobody will take it. An item may hold its
+    /// own mailbox, and would keep it for ever.
+    pub(crate) fn close(&self) {
+        let mut queue = self.lock();
+        self.closed.store(true, Ordering::SeqCst);
+        let left = std::mem::take(&mut *queue);
+        self.length.store(0, Ordering::SeqCst);
+        drop(queue);
+        drop(left);
+    }
+
     fn insert(&self, mut queue: MutexGuard<'_, VecDeque<T>>, item: T) {
+        if self.closed.load(Ordering::SeqCst) {
+            return;
+        }
         queue.push_back(item);
         self.length.store(queue.len(), Ordering::SeqCst);
         drop(queue);

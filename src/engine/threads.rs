@@ -199,11 +199,13 @@ impl House {
             });
             // The socket is closed before the handler is told: the peer is not to wait for it.
             guest.check_out();
+            let letters = berth.letters.clone();
             drop(berth);
             if let Some(session) = ended {
                 let (reason, panicked) = session.conclude();
                 common.tally.closed(&reason, panicked);
             }
+            letters.close();
         });
         spawned.map(drop)
     }

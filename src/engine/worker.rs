@@ -134,6 +134,12 @@ impl Worker {
         while !self.is_done() {
             let timeout = self.timeout();
             if let Err(error) = self.poll.wait(timeout) {
+        self.work();
+        self.address.letters.close();
+        self.address.orders.close();
+    }
+
+    fn work(&mut self) {
                 // Only a broken epoll descriptor gets here, and nothing can be served without it.
                 self.force_all(|| CloseReason::Transport(io::Error::from(error.kind())));
                 return;
