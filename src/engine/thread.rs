@@ -134,7 +134,8 @@ impl<'a> ThreadSession<'a> {
         self.session
     }
 
-    /// One thing that is to be done, or else one wait.
+    /// Whatever is to be done, then one look at the socket: a wait, if nothing is left to do. So
+    /// neither letters nor output without end hold up the others.
     fn step(&mut self) -> io::Result<()> {
         if self.berth.is_stopping() {
             // Read each time: a later stop may have shortened it.
@@ -154,18 +155,19 @@ impl<'a> ThreadSession<'a> {
         }
         if !self.berth.letters.is_empty() {
             self.deliver();
-        } else if self.session.deadline().is_some_and(|deadline| deadline <= self.desk.now) {
-            self.turn(Session::tick);
-        } else if self.session.wants_turn() {
-            self.turn(Session::resume);
-        } else {
-            return self.wait();
         }
-        Ok(())
+        if self.session.deadline().is_some_and(|deadline| deadline <= self.desk.now) {
+            self.turn(Session::tick);
+        }
+        if self.session.wants_turn() {
+            self.turn(Session::resume);
+        }
+        if self.session.is_over() { Ok(()) } else { self.wait() }
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let next = [self.session.deadline(), self.stop_by].into_iter().flatten().min();
+        let now = self.session.wants_turn().then_some(self.desk.now);
+        let next = [self.session.deadline(), self.stop_by, now].into_iter().flatten().min();
         let timeout = next.map(|next| next.saturating_duration_since(self.desk.now));
         let interest =
             Interest { read: self.session.wants_input(), write: self.session.wants_output() };
