@@ -205,9 +205,12 @@ impl<C, E: Engine> Server<C, E> {
         let service = Service { admit, serve };
         let mut sockets = Vec::new();
         let mut files = Vec::new();
-        for source in sources {
-            bind::bind(source?, &service, &mut sockets, &mut files)?;
-        }
+        let bound = sources
+            .into_iter()
+            .try_for_each(|source| bind::bind(source?, &service, &mut sockets, &mut files));
+        // What was made for a server that does not start is not left behind.
+        let unmake = |files: &[bind::SocketFile]| files.iter().for_each(|file| file.remove());
+        bound.inspect_err(|_| unmake(&files))?;
         let common = Arc::new(Common {
             gate: Gate::new(engine.connections_max(limits.connections_max)),
             limits: Arc::new(limits),
@@ -216,7 +219,8 @@ impl<C, E: Engine> Server<C, E> {
         });
         let endpoints = sockets.iter().map(|listening| listening.endpoint.clone()).collect();
         let plan = Plan { sockets, common: common.clone() };
-        let Launch { running, first } = engine.start(plan).map_err(not_started)?;
+        let started = engine.start(plan).inspect_err(|_| unmake(&files));
+        let Launch { running, first } = started.map_err(not_started)?;
         let at_work = common.stop.enter();
         handle.started(running, common, endpoints, files);
         Ok(Launched { handle, first, at_work, on_start })
