@@ -3,23 +3,27 @@
 use super::connection::{Desk, Wire};
 use super::worker::{Actor, Worker};
 use super::{Listening, Tally};
-use crate::addr::{AnyAddr, Peer};
+use crate::addr::{AnyAddr, Peer, Transport};
 use crate::handler::Turn;
 use crate::poll::{Event, Interest};
 use crate::session::Session;
 use crate::sys;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A bound datagram socket.
 pub(super) struct DatagramSocket {
     listening: Listening,
     /// Where the peers' sessions are. Its size is bounded by `Limits::peers_max`.
     peers: HashMap<AnyAddr, u64>,
-    /// Peers whose output the kernel refused, in the order of their turns.
-    blocked: VecDeque<u64>,
+    /// Peers whose output the kernel refused.
+    blocked: BTreeSet<u64>,
+    /// Where their next round begins, so that each has its turn.
+    first: u64,
+    /// When to try again: see [`RETRY`].
+    pub(super) armed: Option<Instant>,
     interest: Interest,
     /// The server is stopping: the socket stays only until its peers are gone.
     closing: bool,
@@ -38,10 +42,18 @@ impl DatagramSocket {
         DatagramSocket {
             listening,
             peers: HashMap::new(),
-            blocked: VecDeque::new(),
+            blocked: BTreeSet::new(),
+            first: 0,
+            armed: None,
             interest: Interest::READ,
             closing: false,
         }
+    }
+
+    /// Whether the kernel refuses a datagram because of its receiver alone. It then calls the socket
+    /// writable all the same, and to wait for that would be to spin.
+    fn refuses_one_by_one(&self) -> bool {
+        self.listening.transport == Transport::UnixDatagram
     }
 }
 
@@ -62,10 +74,15 @@ impl Worker {
         if event.write {
             self.unblock(event.token);
         }
-        if event.read {
+        if event.read && self.is_open(event.token) {
             self.receive_datagrams(event.token);
         }
         self.update_datagrams(event.token);
+    }
+
+    /// An event may have been on its way when the server stopped.
+    fn is_open(&self, token: u64) -> bool {
+        matches!(self.actors.get(token), Some(Actor::Datagrams(socket)) if !socket.closing)
     }
 
     fn receive_datagrams(&mut self, token: u64) {
@@ -92,7 +109,6 @@ impl Worker {
                 continue;
             };
             self.hand_in(peer, length);
-            self.note_blocked(token, peer);
         }
     }
 
@@ -127,35 +143,38 @@ impl Worker {
         Some(peer)
     }
 
-    fn note_blocked(&mut self, token: u64, peer: u64) {
-        let blocked = match self.actors.get(peer) {
-            Some(Actor::Peer(peer)) => peer.session.wants_output(),
-            _ => false,
-        };
-        if let (true, Some(Actor::Datagrams(socket))) = (blocked, self.actors.get_mut(token)) {
-            socket.blocked.push_back(peer);
+    /// Notes a peer whose output the kernel refused, after whatever turn that was.
+    pub(super) fn note_blocked(&mut self, token: u64, peer: u64) {
+        let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) else { return };
+        if socket.blocked.insert(peer) {
+            self.update_datagrams(token);
         }
     }
 
-    /// The kernel takes datagrams again: the peers that wait go on, until it refuses.
-    fn unblock(&mut self, token: u64) {
-        while let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) {
-            let Some(peer) = socket.blocked.pop_front() else { return };
+    /// The kernel may take datagrams again: each peer that waits has a turn. IP sockets refuse all
+    /// or none, so there the first refusal ends the round.
+    pub(super) fn unblock(&mut self, token: u64) {
+        let Some(Actor::Datagrams(socket)) = self.actors.get(token) else { return };
+        for _ in 0..socket.blocked.len() {
+            let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) else { return };
+            let next = socket.blocked.range(socket.first..).next().or(socket.blocked.first());
+            let Some(peer) = next.copied() else { break };
+            socket.blocked.remove(&peer);
+            socket.first = peer + 1;
             self.with_session(peer, |_, _| {});
-            if let Some(Actor::Peer(still)) = self.actors.get(peer) {
-                if still.session.wants_output() {
-                    self.note_blocked(token, peer);
-                    return;
-                }
+            let Some(Actor::Datagrams(socket)) = self.actors.get(token) else { return };
+            if socket.blocked.contains(&peer) && !socket.refuses_one_by_one() {
+                break;
             }
         }
+        self.update_datagrams(token);
     }
 
     pub(super) fn close_datagrams(&mut self, token: u64) {
         let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) else { return };
         socket.closing = true;
         if socket.peers.is_empty() {
-            self.actors.remove(token);
+            self.drop_datagrams(token);
         } else {
             self.update_datagrams(token);
         }
@@ -164,16 +183,31 @@ impl Worker {
     /// The session of one of a socket's peers is over.
     pub(super) fn forget_peer(&mut self, token: u64, session: &Session) {
         let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) else { return };
-        socket.peers.remove(session.peer().addr());
+        if let Some(peer) = socket.peers.remove(session.peer().addr()) {
+            socket.blocked.remove(&peer);
+        }
         if socket.closing && socket.peers.is_empty() {
-            self.actors.remove(token);
+            self.drop_datagrams(token);
+        }
+    }
+
+    /// Takes it out of the poll too: the program may have the socket as well.
+    fn drop_datagrams(&mut self, token: u64) {
+        if let Some(Actor::Datagrams(socket)) = self.actors.remove(token) {
+            let fd = socket.listening.socket.as_fd();
+            let _ = self.poll.change(fd, token, socket.interest, Interest::NONE);
         }
     }
 
     fn update_datagrams(&mut self, token: u64) {
-        let Worker { actors, poll, .. } = self;
+        let Worker { actors, poll, timers, desk, .. } = self;
         let Some(Actor::Datagrams(socket)) = actors.get_mut(token) else { return };
-        let interest = Interest { read: !socket.closing, write: !socket.blocked.is_empty() };
+        let blocked = !socket.blocked.is_empty();
+        let by_time = socket.refuses_one_by_one();
+        if blocked && by_time {
+            timers.arm(&mut socket.armed, desk.now + RETRY, token);
+        }
+        let interest = Interest { read: !socket.closing, write: blocked && !by_time };
         let fd = socket.listening.socket.as_fd();
         if poll.change(fd, token, socket.interest, interest).is_ok() {
             socket.interest = interest;
@@ -188,6 +222,9 @@ fn can_be_answered(from: &AnyAddr) -> bool {
         AnyAddr::Unix(_) => true,
     }
 }
+
+/// How long to leave Unix peers alone whose queues are full: there is no event when they have read.
+const RETRY: Duration = Duration::from_millis(5);
 
 /// Datagrams that one socket takes before others have their turn.
 const DATAGRAMS_PER_TURN: usize = 64;

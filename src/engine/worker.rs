@@ -268,7 +268,7 @@ impl Worker {
     /// Asks a session after its turn what to wait for.
     pub(super) fn update(&mut self, token: u64) {
         let Worker { actors, poll, timers, ready, .. } = self;
-        let (session, armed) = match actors.get_mut(token) {
+        let (session, armed, shared) = match actors.get_mut(token) {
             Some(Actor::Stream(stream)) => {
                 let session = &mut stream.session;
                 let interest = if session.is_over() {
@@ -282,9 +282,9 @@ impl Worker {
                         Err(error) => session.lost(error),
                     }
                 }
-                (session, &mut stream.armed)
+                (session, &mut stream.armed, None)
             }
-            Some(Actor::Peer(peer)) => (&mut peer.session, &mut peer.armed),
+            Some(Actor::Peer(peer)) => (&mut peer.session, &mut peer.armed, Some(peer.socket)),
             _ => return,
         };
         if session.is_over() {
@@ -301,6 +301,9 @@ impl Worker {
 
     fn reap(&mut self, token: u64) {
         match self.actors.remove(token) {
+        if let (Some(socket), true) = (shared, session.wants_output()) {
+            self.note_blocked(socket, token);
+        }
             Some(Actor::Stream(stream)) => {
                 if stream.session.wants_reset() {
                     let _ = sys::io::reset_on_close(stream.socket.as_fd());
@@ -335,24 +338,31 @@ impl Worker {
 
     fn expire(&mut self) {
         while let Some((when, token)) = self.timers.due(self.desk.now) {
-            let armed = match self.actors.get_mut(token) {
-                Some(Actor::Stream(stream)) => &mut stream.armed,
-                Some(Actor::Peer(peer)) => &mut peer.armed,
+            let (armed, session) = match self.actors.get_mut(token) {
+                Some(Actor::Stream(stream)) => (&mut stream.armed, true),
+                Some(Actor::Peer(peer)) => (&mut peer.armed, true),
+                Some(Actor::Datagrams(socket)) => (&mut socket.armed, false),
                 _ => continue,
             };
-            if *armed == Some(when) {
-                *armed = None;
+            if *armed != Some(when) {
+                continue;
+            }
+            *armed = None;
+            if session {
                 self.with_session(token, Session::tick);
             }
         }
         let actors = &self.actors;
         self.timers.compact(actors.count(), |when, token| match actors.get(token) {
+            } else {
+                self.unblock(token);
             Some(Actor::Stream(stream)) => stream.armed == Some(when),
             Some(Actor::Peer(peer)) => peer.armed == Some(when),
             _ => false,
         });
     }
 
+            Some(Actor::Datagrams(socket)) => socket.armed == Some(when),
     /// Sessions that stopped for fairness go on, each once.
     fn grant_turns(&mut self) {
         for _ in 0..self.ready.len() {
