@@ -75,10 +75,7 @@ impl Worker {
                             self.close_doors(Some(self.desk.now + pause));
                             return;
                         }
-                        AfterError::GiveUp => {
-                            self.actors.remove(token);
-                            return;
-                        }
+                        AfterError::GiveUp => return self.drop_listener(token),
                     }
                 }
             }
@@ -120,7 +117,18 @@ impl Worker {
 
     pub(super) fn drop_listeners(&mut self) {
         for token in std::mem::take(&mut self.doors.listeners) {
-            self.actors.remove(token);
+            self.drop_listener(token);
+        }
+    }
+
+    /// Takes it out of the poll too: the program or another worker may have the socket as well, so
+    /// that letting go of it does not end its events.
+    fn drop_listener(&mut self, token: u64) {
+        if let Some(Actor::Listener(listening)) = self.actors.remove(token) {
+            if self.doors.open {
+                let socket = listening.socket.as_fd();
+                let _ = self.poll.change(socket, token, Interest::READ, Interest::NONE);
+            }
         }
     }
 }

@@ -273,6 +273,8 @@ impl Warden {
                 self.set_accepting(true);
             }
         }
+        // The program may have the sockets as well: letting go of them does not end their events.
+        self.set_accepting(false);
         self.listeners.clear();
         self.stop();
     }
