@@ -44,7 +44,13 @@ impl Gate {
         false
     }
 
+    /// Whether somebody could enter. If not, there is a ring once somebody could.
     pub(crate) fn has_room(&self) -> bool {
+        if self.inside() < self.connections_max {
+            return true;
+        }
+        // Who left before the note is seen now; who leaves after it sees the note.
+        self.awaited.store(true, Ordering::SeqCst);
         self.inside() < self.connections_max
     }
 

@@ -27,6 +27,11 @@ impl Doors {
     pub(super) fn new() -> Doors {
         Doors { listeners: Vec::new(), open: true, pause: None, again: None }
     }
+
+    #[cfg(test)]
+    pub(super) fn closed_until(again: Instant) -> Doors {
+        Doors { open: false, again: Some(again), ..Doors::new() }
+    }
 }
 
 impl Worker {
@@ -92,13 +97,23 @@ impl Worker {
         self.doors.again = until;
     }
 
+    /// Whether the listeners are closed and need not be. If it is the gate that keeps them so, it
+    /// rings when there is room.
+    pub(super) fn can_reopen(&mut self) -> bool {
+        if self.doors.open || self.doors.again.is_some_and(|again| again > self.desk.now) {
+            return false;
+        }
+        // From here on it is a matter of the gate only, and of no time.
+        self.doors.again = None;
+        self.common.gate.has_room()
+    }
+
     /// Puts them back once both are right.
     pub(super) fn reopen(&mut self) {
-        let wait = self.doors.again.is_some_and(|again| again > self.desk.now);
-        if self.doors.open || wait || !self.common.gate.has_room() {
+        if !self.can_reopen() {
             return;
         }
-        (self.doors.open, self.doors.again) = (true, None);
+        self.doors.open = true;
         self.each_listener(|poll, listening, token| poll.share(listening.socket.as_fd(), token));
     }
 

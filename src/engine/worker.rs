@@ -11,6 +11,9 @@
 //! After each turn of a session `update` asks it what to wait for: interest, deadline, another turn,
 //! or its end. Nothing else decides that.
 
+#[cfg(test)]
+mod tests;
+
 use super::connection::{Desk, Wire};
 use super::datagrams::{DatagramPeer, DatagramSocket};
 use super::listeners::Doors;
@@ -49,7 +52,7 @@ pub(crate) struct Worker {
     pub(super) poll: Poll,
     pub(super) timers: crate::timers::Timers,
     /// Sessions that want another turn before the next wait.
-    ready: VecDeque<u64>,
+    ready: Vec<u64>,
     bell: Arc<Bell>,
     address: Address,
     batch: Batch,
@@ -116,7 +119,7 @@ impl Worker {
             actors: Slots::new(),
             poll,
             timers: Default::default(),
-            ready: VecDeque::new(),
+            ready: Vec::new(),
             bell,
             address,
             batch: VecDeque::new(),
@@ -131,23 +134,22 @@ impl Worker {
 
     /// Runs until the server has stopped and the last session is over.
     pub(crate) fn run(mut self) {
-        while !self.is_done() {
-            let timeout = self.timeout();
-            if let Err(error) = self.poll.wait(timeout) {
         self.work();
         self.address.letters.close();
         self.address.orders.close();
     }
 
     fn work(&mut self) {
+        while !self.is_done() {
+            let timeout = self.timeout();
+            if let Err(error) = self.poll.wait(timeout) {
                 // Only a broken epoll descriptor gets here, and nothing can be served without it.
                 self.force_all(|| CloseReason::Transport(io::Error::from(error.kind())));
                 return;
             }
             self.bell.rise();
             self.desk.now = Instant::now();
-            self.obey();
-            self.deliver();
+            self.collect();
             for index in 0..self.poll.ready() {
                 self.react(self.poll.event(index));
             }
@@ -155,6 +157,14 @@ impl Worker {
             self.grant_turns();
             self.reopen();
         }
+    }
+
+    /// What other threads have sent. The letters are taken before the orders, so that each finds its
+    /// session, however new; a stop sees to those that it finds itself.
+    fn collect(&mut self) {
+        self.address.letters.take(&mut self.batch);
+        self.obey();
+        self.deliver();
     }
 
     fn is_done(&self) -> bool {
@@ -167,7 +177,8 @@ impl Worker {
             return Some(Duration::ZERO);
         }
         self.bell.doze();
-        if !self.address.letters.is_empty() || !self.address.orders.is_empty() {
+        let news = !self.address.letters.is_empty() || !self.address.orders.is_empty();
+        if news || self.can_reopen() {
             self.bell.rise();
             return Some(Duration::ZERO);
         }
@@ -200,17 +211,10 @@ impl Worker {
     /// Sessions get their letters in order; those that follow each other to one session share a turn.
     fn deliver(&mut self) {
         let mut batch = std::mem::take(&mut self.batch);
-        self.address.letters.take(&mut batch);
         while let Some(letter) = batch.pop_front() {
             let line = letter.line.clone();
             let mut letters = Some(letter);
-            let mut token = line.token();
-            if token == Line::NOWHERE {
-                // Its session was adopted between the look at the orders and the one at the letters.
-                self.obey();
-                token = line.token();
-            }
-            self.with_session(token, |session, turn| {
+            self.with_session(line.token(), |session, turn| {
                 while let Some(Letter { what, .. }) = letters.take() {
                     session.deliver(what, turn);
                     letters = batch.pop_front_if_for(&line);
@@ -292,18 +296,18 @@ impl Worker {
             return;
         }
         if session.wants_turn() {
-            ready.push_back(token);
+            ready.push(token);
         }
         if let Some(deadline) = session.moved_deadline() {
             timers.arm(armed, deadline, token);
+        }
+        if let (Some(socket), true) = (shared, session.wants_output()) {
+            self.note_blocked(socket, token);
         }
     }
 
     fn reap(&mut self, token: u64) {
         match self.actors.remove(token) {
-        if let (Some(socket), true) = (shared, session.wants_output()) {
-            self.note_blocked(socket, token);
-        }
             Some(Actor::Stream(stream)) => {
                 if stream.session.wants_reset() {
                     let _ = sys::io::reset_on_close(stream.socket.as_fd());
@@ -350,29 +354,35 @@ impl Worker {
             *armed = None;
             if session {
                 self.with_session(token, Session::tick);
+            } else {
+                self.unblock(token);
             }
         }
         let actors = &self.actors;
         self.timers.compact(actors.count(), |when, token| match actors.get(token) {
-            } else {
-                self.unblock(token);
             Some(Actor::Stream(stream)) => stream.armed == Some(when),
             Some(Actor::Peer(peer)) => peer.armed == Some(when),
+            Some(Actor::Datagrams(socket)) => socket.armed == Some(when),
             _ => false,
         });
     }
 
-            Some(Actor::Datagrams(socket)) => socket.armed == Some(when),
     /// Sessions that stopped for fairness go on, each once.
     fn grant_turns(&mut self) {
-        for _ in 0..self.ready.len() {
-            let Some(token) = self.ready.pop_front() else { return };
-            self.with_session(token, Session::resume);
-        }
+        let mut ready = std::mem::take(&mut self.ready);
+        // A session is noted after each of its turns, so one that had several is there as often.
+        ready.sort_unstable();
+        ready.dedup();
+        ready.drain(..).for_each(|token| self.with_session(token, Session::resume));
+        // What they want next is noted anew; the memory is kept.
+        ready.append(&mut self.ready);
+        self.ready = ready;
     }
 
     fn begin_stop(&mut self) {
         // What was sent before the stop is not lost by it.
+        self.deliver();
+        self.address.letters.take(&mut self.batch);
         self.deliver();
         self.stop_by = self.common.stop.deadline();
         self.drop_listeners();
@@ -430,15 +440,3 @@ const READ_BYTES: usize = 256 * 1024;
 
 /// What its output buffer holds before it grows.
 const WRITE_BYTES: usize = 256 * 1024;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slot_stays_small() {
-        // An idle connection is a slot, a session and a timer, and all three must fit 256 bytes.
-        assert!(size_of::<Actor>() <= 48, "{} bytes", size_of::<Actor>());
-        assert!(size_of::<crate::handler::State>() <= 112);
-    }
-}

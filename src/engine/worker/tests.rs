@@ -1,0 +1,112 @@
+//! Workers without threads: the test takes their steps.
+
+use super::*;
+
+#[test]
+fn a_slot_stays_small() {
+    // An idle connection is a slot, a session and a timer, and all three must fit 256 bytes.
+    assert!(size_of::<Actor>() <= 48, "{} bytes", size_of::<Actor>());
+    assert!(size_of::<crate::handler::State>() <= 112);
+}
+
+use crate::codec::Lines;
+use crate::engine::{Gate, Stop, Tally};
+use crate::handler::{Context, Handler, Outcome, Remote, What};
+use crate::limits::Limits;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+fn worker(connections_max: usize) -> Worker {
+    let limits = Limits { frames_per_turn: 1, ..Limits::default() };
+    Worker::new(Arc::new(Common {
+        gate: Gate::new(connections_max),
+        limits: Arc::new(limits),
+        tally: Tally::default(),
+        stop: Arc::new(Stop::default()),
+    }))
+    .unwrap()
+}
+
+struct Counted(Arc<AtomicUsize>);
+
+impl Handler<Lines> for Counted {
+    fn on_frame(&mut self, _: &str, _: &mut Context<'_, Lines>) -> Outcome {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// A session that is on its way to the worker, its remote, its peer, and how many frames it saw.
+fn adoption(worker: &Worker) -> (Order, Remote<Lines>, UnixStream, Arc<AtomicUsize>) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let seen = Arc::new(AtomicUsize::new(0));
+    let mut session = Session::new(
+        Lines::default(),
+        Counted(seen.clone()),
+        crate::addr::Peer::unix(crate::addr::UnixAddr::unnamed()),
+        Side::Adopted,
+        worker.common.limits.clone(),
+        Instant::now(),
+    );
+    let line = session.state().line(&worker.address.letters, Line::NOWHERE);
+    let remote = Remote::new(line, Lines::default());
+    (Order::Adopt(ours.into(), session), remote, theirs, seen)
+}
+
+#[test]
+fn a_session_that_is_not_through_has_one_turn_more_and_not_several() {
+    let mut worker = worker(1);
+    let (order, _remote, mut peer, seen) = adoption(&worker);
+    worker.address.orders.push_beyond(order);
+    worker.obey();
+    peer.write_all(b"1\n2\n3\n4\n5\n6\n7\n8\n").unwrap();
+    worker.poll.wait(None).unwrap();
+    for index in 0..worker.poll.ready() {
+        worker.react(worker.poll.event(index));
+    }
+    assert_eq!(seen.load(Ordering::SeqCst), 1);
+    let token = worker.actors.tokens()[0];
+    for _ in 0..3 {
+        worker.with_session(token, |session, turn| session.deliver(What::Wake, turn));
+    }
+    worker.grant_turns();
+    assert_eq!(seen.load(Ordering::SeqCst), 2);
+    worker.grant_turns();
+    assert_eq!(seen.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn a_worker_waits_for_the_gate_and_not_for_a_time_that_is_past() {
+    let mut worker = worker(1);
+    assert!(worker.common.gate.try_enter());
+    worker.doors = Doors::closed_until(Instant::now());
+    worker.desk.now = Instant::now();
+    worker.reopen();
+    assert_eq!(worker.timeout(), None);
+    worker.common.gate.leave();
+    // It was rung, or sees it for itself: what it does not do is sleep.
+    worker.poll.wait(Some(Duration::ZERO)).unwrap();
+    assert_eq!(worker.poll.ready(), 1);
+    assert_eq!(worker.timeout(), Some(Duration::ZERO));
+}
+
+#[test]
+fn a_stop_right_behind_an_adoption_overtakes_no_letter() {
+    let mut worker = worker(1);
+    let (first, one, mut peer, _) = adoption(&worker);
+    worker.address.orders.push_beyond(first);
+    worker.obey();
+    let (second, two, _theirs, _) = adoption(&worker);
+    worker.address.orders.push_beyond(second);
+    two.wake();
+    one.send("sent before the stop").unwrap();
+    worker.common.stop.begin(Instant::now() + Duration::from_secs(1), 0);
+    worker.address.orders.push_beyond(Order::Stop);
+    worker.collect();
+    peer.set_nonblocking(true).unwrap();
+    let mut got = [0; 64];
+    let length = std::io::Read::read(&mut peer, &mut got).unwrap();
+    assert_eq!(&got[..length], b"sent before the stop\n");
+}
