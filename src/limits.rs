@@ -42,7 +42,8 @@ pub struct Limits {
     /// How many bytes of unwanted input a finished connection reads and throws away meanwhile. An
     /// unread rest would make the kernel reset the connection and lose the last reply.
     pub linger_bytes_max: usize,
-    /// Unsent output, in bytes, below which `on_drain` is called.
+    /// Unsent output, in bytes, down to which `on_drain` waits; half of
+    /// [`output_bytes_max`](Limits::output_bytes_max) if that is less.
     pub output_low_mark: usize,
     /// Unsent output, in bytes, at which a turn stops taking input.
     pub output_high_mark: usize,

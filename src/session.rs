@@ -207,8 +207,7 @@ impl Session {
                     });
                     debug_assert!(pushed.is_ok());
                     turn.whole = turn.out.mark();
-                    let low = self.state.limits.output_low_mark;
-                    if self.state.unsent(turn.out) > low {
+                    if self.state.unsent(turn.out) > self.state.low_mark() {
                         self.state.flags.set(Flags::PRESSED);
                     }
                 }

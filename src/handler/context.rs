@@ -96,7 +96,7 @@ impl<'d, C: Codec> Context<'d, C> {
                 SendError::Full
             });
         }
-        if unsent > self.state.limits.output_low_mark {
+        if unsent > self.state.low_mark() {
             self.state.flags.set(Flags::PRESSED);
         }
         self.state.flags.set(Flags::ANSWERED);

@@ -226,6 +226,12 @@ impl State {
         line.clone()
     }
 
+    /// The low mark, but never so near to the hard limit that a frame which was refused is asked for
+    /// again at once, and refused again.
+    pub(crate) fn low_mark(&self) -> usize {
+        self.limits.output_low_mark.min(self.limits.output_bytes_max / 2)
+    }
+
     /// Whether somebody waits for the output to drain.
     pub(crate) fn owes_drain(&self) -> bool {
         self.flags.has(Flags::PRESSED)

@@ -151,7 +151,7 @@ impl Session {
         let unsent = self.state.backlog.as_ref().map_or(0, |backlog| backlog.len());
         self.state.owes_drain()
             && self.state.phase == Phase::Open
-            && unsent <= self.state.limits.output_low_mark
+            && unsent <= self.state.low_mark()
     }
 }
 

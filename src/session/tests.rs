@@ -487,3 +487,23 @@ fn a_datagram_peer_that_asks_and_does_not_read_stalls() {
     let (reason, _) = rig.session.take().unwrap().conclude();
     assert!(matches!(reason, CloseReason::WriteStall), "{reason}");
 }
+
+#[test]
+fn a_frame_that_is_refused_is_not_asked_for_before_there_is_room() {
+    let (mut rig, remote) = Rig::new(|limits| {
+        limits.output_bytes_max = 2000;
+    });
+    rig.room = 0;
+    remote.send(&"x".repeat(1000)).unwrap();
+    let mut batch = Batch::new();
+    rig.letters.take(&mut batch);
+    while let Some(letter) = batch.pop_front() {
+        rig.turn(|session, turn| session.deliver(letter.what, turn));
+    }
+    assert!(matches!(remote.send(&"y".repeat(1010)), Err(crate::handler::SendError::Full)));
+    rig.letters.take(&mut batch);
+    while let Some(letter) = batch.pop_front() {
+        rig.turn(|session, turn| session.deliver(letter.what, turn));
+    }
+    assert!(!rig.log.lock().unwrap().iter().any(|line| line == "drain"));
+}
