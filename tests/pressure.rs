@@ -1,0 +1,316 @@
+//! Pressure: peers that do not read, threads that never stop speaking, codecs that look ahead, and
+//! what of it may cost processor time or descriptors.
+//!
+//! A file of its own, because it measures the whole process: its tests take turns.
+
+mod matrix;
+
+use matrix::PATIENCE;
+use sockeye::codec::{Codec, Edge, Found, FrameError, Lines};
+use sockeye::engine::{AnyEngine, Events, Threads};
+use sockeye::handler::{Context, Handler, Outcome, Remote};
+use sockeye::server::Server;
+use sockeye::socket::{TcpListener, UnixStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::ops::Range;
+use std::os::unix::net::UnixDatagram;
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+fn my_turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn engines() -> [AnyEngine; 2] {
+    [AnyEngine::Threads(Threads::default()), AnyEngine::Events(Events::workers(1))]
+}
+
+/// How busy the process is for a while, from 0 to 1 processor and more.
+fn load() -> f64 {
+    let ticks = || {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()
+    };
+    let (before, start) = (ticks(), Instant::now());
+    thread::sleep(Duration::from_millis(500));
+    (ticks() - before) / 100.0 / start.elapsed().as_secs_f64()
+}
+
+/// Lines that go on if the next begins with two spaces: their end shows two bytes later.
+#[derive(Clone)]
+struct Folded;
+
+impl Codec for Folded {
+    type Frame<'a> = &'a [u8];
+    type Item = [u8];
+    fn find(&mut self, input: &[u8], edge: Edge) -> Result<Found, FrameError> {
+        for at in (0..input.len()).filter(|at| input[*at] == b'\n') {
+            match input.get(at + 1..at + 3) {
+                None if edge == Edge::Open => return Ok(Found::Nothing),
+                Some(b"  ") => {}
+                _ => return Ok(Found::Frame { body: 0..at, used: at + 1 }),
+            }
+        }
+        Ok(Found::Nothing)
+    }
+    fn view<'a>(&self, body: &'a [u8]) -> Result<&'a [u8], FrameError> {
+        Ok(body)
+    }
+    fn encode(&self, item: &[u8], out: &mut Vec<u8>) -> Result<Range<usize>, FrameError> {
+        let start = out.len();
+        out.extend_from_slice(item);
+        out.push(b'\n');
+        Ok(start..out.len() - 1)
+    }
+}
+
+#[test]
+fn a_codec_that_looks_ahead_gets_each_frame_once() {
+    let _turn = my_turn();
+    for engine in engines() {
+        let server = Server::tcp("127.0.0.1:0").engine(engine).codec(Folded);
+        let server = server.serve(|frame, cx| cx.send(frame)).unwrap();
+        let mut client = TcpStream::connect(
+            server.local_endpoints()[0].to_string().trim_start_matches("tcp://"),
+        )
+        .unwrap();
+        client.set_nodelay(true).unwrap();
+        for part in [&b"ab\nc"[..], b"d", b"e\nf", b"gh\n  i\n", b"jk\n"] {
+            client.write_all(part).unwrap();
+            thread::sleep(Duration::from_millis(30));
+        }
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut replies = String::new();
+        client.read_to_string(&mut replies).unwrap();
+        assert_eq!(replies, "ab\ncde\nfgh\n  i\njk\n");
+        server.stop(Duration::ZERO);
+        server.join().unwrap();
+    }
+}
+
+/// Wakes itself again and again, to work on something bit by bit.
+struct Restless(Option<Remote<Lines>>);
+
+impl Handler<Lines> for Restless {
+    fn on_open(&mut self, cx: &mut Context<'_, Lines>) -> Outcome {
+        let remote = cx.remote();
+        remote.wake();
+        self.0 = Some(remote);
+        cx.set_timer(Duration::from_millis(20));
+        Ok(())
+    }
+    fn on_wake(&mut self, _: &mut Context<'_, Lines>) -> Outcome {
+        self.0.as_ref().unwrap().wake();
+        Ok(())
+    }
+    fn on_timer(&mut self, cx: &mut Context<'_, Lines>) -> Outcome {
+        cx.send("timer");
+        Ok(())
+    }
+    fn on_frame(&mut self, line: &str, cx: &mut Context<'_, Lines>) -> Outcome {
+        cx.send(line);
+        Ok(())
+    }
+    fn on_stop(&mut self, _: &mut Context<'_, Lines>) -> Outcome {
+        Ok(())
+    }
+}
+
+#[test]
+fn letters_without_end_hold_up_neither_input_nor_timers_nor_a_stop() {
+    let _turn = my_turn();
+    for engine in engines() {
+        let server = Server::tcp("127.0.0.1:0").engine(engine).codec(Lines::default());
+        let server = server.serve_with(|_| Restless(None)).unwrap();
+        let at = server.local_endpoints()[0].to_string();
+        let client = TcpStream::connect(at.trim_start_matches("tcp://")).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut lines = BufReader::new(&client).lines();
+        let timer = lines.next().unwrap();
+        (&client).write_all(b"hello\n").unwrap();
+        let hello = lines.next().unwrap();
+        server.stop(Duration::from_millis(50));
+        let report = server.join().unwrap();
+        assert_eq!(timer.unwrap(), "timer");
+        assert_eq!(hello.unwrap(), "hello");
+        assert_eq!((report.forced, report.abandoned), (1, 0));
+    }
+}
+
+#[test]
+fn letters_to_a_session_that_ends_leave_no_descriptor_behind() {
+    let _turn = my_turn();
+    let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let server = Server::new().codec(Lines::default()).serve(|_: &str, _| {}).unwrap();
+    thread::sleep(Duration::from_millis(50));
+    let before = count();
+    for _ in 0..20 {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let last_words = |_: &str, cx: &mut Context<'_, Lines>| {
+            cx.remote().wake();
+            cx.abort();
+        };
+        let remote = server.adopt(ours, Lines::default(), last_words).unwrap();
+        thread::sleep(Duration::from_millis(5)); // so that it sleeps, and has what wakes it
+        theirs.write_all(b"go\n").unwrap();
+        let start = Instant::now();
+        while !remote.is_closed() && start.elapsed() < PATIENCE {
+            thread::yield_now();
+        }
+    }
+    thread::sleep(Duration::from_millis(50));
+    let after = count();
+    server.stop(Duration::ZERO);
+    server.join().unwrap();
+    assert_eq!(after, before);
+}
+
+#[test]
+fn a_datagram_peer_that_reads_late_gets_all_and_costs_no_processor() {
+    let _turn = my_turn();
+    for engine in engines() {
+        let dir = std::env::temp_dir();
+        let path = |end: &str| dir.join(format!("sockeye-late-{end}-{}", std::process::id()));
+        let _ = std::fs::remove_file(path("c"));
+        let peer = UnixDatagram::bind(path("c")).unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let (told, remotes) = mpsc::channel();
+        let server = Server::on(format!("unix+dgram://{}", path("s").display()))
+            .engine(engine)
+            .codec(Lines::default())
+            .serve(move |_: &str, cx: &mut Context<'_, Lines>| told.send(cx.remote()).unwrap())
+            .unwrap();
+        peer.send_to(b"remote", path("s")).unwrap();
+        let remote: Remote<Lines> = remotes.recv_timeout(PATIENCE).unwrap();
+        // More than the system keeps for one who does not read.
+        (0..2000).for_each(|n| remote.send(&n.to_string()).unwrap());
+        let load = load();
+        let mut buffer = [0; 64];
+        let got: Vec<usize> = (0..2000).map_while(|_| peer.recv(&mut buffer).ok()).collect();
+        server.stop(Duration::ZERO);
+        server.join().unwrap();
+        std::fs::remove_file(path("c")).unwrap();
+        assert_eq!(got.len(), 2000);
+        assert!(load < 0.3, "{load} processors busy");
+    }
+}
+
+#[test]
+fn a_datagram_peer_that_asks_and_does_not_read_costs_no_processor() {
+    let _turn = my_turn();
+    for engine in engines() {
+        let dir = std::env::temp_dir();
+        let path = |end: &str| dir.join(format!("sockeye-mute-{end}-{}", std::process::id()));
+        let _ = std::fs::remove_file(path("c"));
+        let peer = UnixDatagram::bind(path("c")).unwrap();
+        let server = Server::on(format!("unix+dgram://{}", path("s").display()))
+            .engine(engine)
+            .codec(Lines::default())
+            .serve(|line: &str, cx: &mut Context<'_, Lines>| cx.send(line))
+            .unwrap();
+        (0..2000).for_each(|_| assert_eq!(peer.send_to(b"x", path("s")).unwrap(), 1));
+        thread::sleep(Duration::from_millis(50));
+        let load = load();
+        server.stop(Duration::ZERO);
+        server.join().unwrap();
+        std::fs::remove_file(path("c")).unwrap();
+        assert!(load < 0.3, "{load} processors busy");
+    }
+}
+
+#[test]
+fn a_start_that_fails_leaves_no_socket_file() {
+    let _turn = my_turn();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let path = std::env::temp_dir().join(format!("sockeye-failed-{}", std::process::id()));
+    let server = Server::unix(&path).and(format!("tcp://{}", taken.local_addr().unwrap()));
+    server.codec(Lines::default()).serve(|_: &str, _| {}).unwrap_err();
+    let left = std::fs::remove_file(&path).is_ok();
+    assert!(!left, "the socket file is still there");
+}
+
+/// Stays when the server stops.
+#[derive(Clone)]
+struct Stays;
+
+impl Handler<Lines> for Stays {
+    fn on_frame(&mut self, line: &str, cx: &mut Context<'_, Lines>) -> Outcome {
+        cx.send(line);
+        Ok(())
+    }
+    fn on_stop(&mut self, _: &mut Context<'_, Lines>) -> Outcome {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_listener_that_the_program_keeps_costs_no_processor_after_a_stop() {
+    let _turn = my_turn();
+    for engine in engines() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let kept = listener.try_clone().unwrap();
+        let server = Server::on(listener).engine(engine).codec(Lines::default());
+        let server = server.serve_with(|_| Stays).unwrap();
+        let mut client = TcpStream::connect(at).unwrap();
+        client.write_all(b"hello\n").unwrap();
+        client.read_exact(&mut [0; 6]).unwrap();
+        server.stop(Duration::from_secs(1));
+        thread::sleep(Duration::from_millis(50));
+        let _late = TcpStream::connect(at).unwrap();
+        let load = load();
+        server.join().unwrap();
+        drop(kept);
+        assert!(load < 0.3, "{load} processors busy");
+    }
+}
+
+/// Takes `out` for its own.
+#[derive(Clone)]
+struct Careless;
+
+impl Codec for Careless {
+    type Frame<'a> = &'a [u8];
+    type Item = [u8];
+    fn find(&mut self, input: &[u8], _: Edge) -> Result<Found, FrameError> {
+        Ok(Found::Frame { body: 0..input.len(), used: input.len() })
+    }
+    fn view<'a>(&self, body: &'a [u8]) -> Result<&'a [u8], FrameError> {
+        Ok(body)
+    }
+    fn encode(&self, item: &[u8], out: &mut Vec<u8>) -> Result<Range<usize>, FrameError> {
+        if item == b"bad" {
+            out.clear();
+        }
+        out.extend_from_slice(item);
+        Ok(0..item.len())
+    }
+}
+
+#[test]
+fn a_codec_that_empties_the_output_ends_its_own_session_only() {
+    let _turn = my_turn();
+    let server = Server::tcp("127.0.0.1:0").engine(Events::workers(1)).codec(Careless);
+    let server = server.serve(|frame, cx| cx.send(frame)).unwrap();
+    let at = server.local_endpoints()[0].to_string();
+    let connect = || {
+        let client = TcpStream::connect(at.trim_start_matches("tcp://")).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        client
+    };
+    let (mut good, mut bad) = (connect(), connect());
+    good.write_all(b"one").unwrap();
+    good.read_exact(&mut [0; 3]).unwrap();
+    bad.write_all(b"bad").unwrap();
+    let _ = bad.read_to_end(&mut Vec::new());
+    good.write_all(b"two").unwrap();
+    let two = good.read_exact(&mut [0; 3]);
+    server.stop(Duration::ZERO);
+    let report = server.join().unwrap();
+    two.expect("the worker is alive");
+    assert_eq!(report.counters.closed.panicked, 1);
+}
