@@ -25,12 +25,14 @@ pub use framed::{Framed, FramedReader, FramedWriter, Frames};
 
 use crate::addr::{
     Any, AnyAddr, ConnectedDatagram, Endpoint, IntoEndpoint, IntoHostPort, ParseEndpointError,
-    Transport, UnixAddr,
+    SeqPacket, Transport, UnixAddr,
 };
 use crate::codec::Codec;
 use crate::error::Error;
 use crate::lookup;
-use crate::socket::{AnyStream, ConnectedUdpSocket, Socket, TcpStream, UnixStream, keep_alive};
+use crate::socket::{
+    AnyStream, ConnectedUdpSocket, Socket, TcpStream, UnixDatagram, UnixStream, keep_alive,
+};
 use channel::Channel;
 use std::fmt;
 use std::io;
@@ -211,10 +213,15 @@ fn connect(endpoint: &Endpoint, to: &AnyAddr, share: Duration) -> io::Result<Cha
         Transport::Udp => {
             Ok(Channel::Datagram(Socket::<Any, ConnectedDatagram>::connect(to.clone())?))
         }
-        Transport::UnixDatagram | Transport::UnixSeqPacket => Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "clients of this kind are not there yet; use the typed sockets",
-        )),
+        Transport::UnixSeqPacket => {
+            Ok(Channel::Record(Socket::<Any, SeqPacket>::connect_timeout(to.clone(), share)?))
+        }
+        Transport::UnixDatagram => {
+            let to = to.as_unix().cloned().ok_or(io::ErrorKind::InvalidInput)?;
+            // A name of its own, or the server could not answer. The kernel picks one.
+            let socket = UnixDatagram::bind(UnixAddr::unnamed())?.connect(to)?;
+            Ok(Channel::Datagram(socket.into()))
+        }
     }
 }
 

@@ -9,7 +9,7 @@
 //!
 //! | address family | x socket type | x engine |
 //! |---|---|---|
-//! | [`Ipv4`], [`Ipv6`], [`Unix`]; [`Ip`] and [`Any`] for what is known only at run time | stream, datagram, seqpacket (Unix only, as a [typed socket](socket)) | [`Threads`](engine::Threads) (default), [`Events`](engine::Events) |
+//! | [`Ipv4`], [`Ipv6`], [`Unix`]; [`Ip`] and [`Any`] for what is known only at run time | stream, datagram, seqpacket (Unix only) | [`Threads`](engine::Threads) (default), [`Events`](engine::Events) |
 //!
 //! # The way in
 //!

@@ -23,8 +23,8 @@ mod tests;
 pub(crate) use flush::Spare;
 pub(crate) use protocol::Protocol;
 
-use crate::addr::Peer;
-use crate::codec::{Codec, Edge};
+use crate::addr::{Peer, Transport};
+use crate::codec::{Codec, Edge, FrameError};
 use crate::handler::{CloseReason, Flags, Handler, Letter, Phase, Side, State, TICK, Turn, What};
 use crate::limits::Limits;
 use protocol::{Call, Progress, Speech};
@@ -143,7 +143,11 @@ impl Session {
         if !self.has(Flags::PENDING) {
             return;
         }
-        let edge = if self.has(Flags::LAST) { Edge::Eof } else { Edge::Open };
+        let edge = match self.takes_records() {
+            true => Edge::Message,
+            false if self.has(Flags::LAST) => Edge::Eof,
+            false => Edge::Open,
+        };
         let progress = self.frames_of_kept(edge, turn);
         self.kept.drain(..progress.used);
         if self.kept.is_empty() {
@@ -164,6 +168,29 @@ impl Session {
             self.state.last = turn.now;
         }
         self.frames(message, Edge::Message, turn).hungry
+    }
+
+    /// Hands in one message of a connection.
+    pub(crate) fn receive_record(&mut self, message: &[u8], turn: &mut Turn<'_>) {
+        if self.state.phase != Phase::Open {
+            self.receive(message, turn);
+            return;
+        }
+        self.state.last = turn.now;
+        let progress = self.frames(message, Edge::Message, turn);
+        if !progress.hungry && progress.used < message.len() {
+            self.keep(&message[progress.used..]);
+        }
+    }
+
+    /// A message was longer than the engine can read at once.
+    pub(crate) fn receive_too_long(&mut self, length: usize, limit: usize) {
+        self.state.finish(CloseReason::Frame(FrameError::TooLong { length, limit }));
+    }
+
+    /// Whether input comes as the messages of a connection.
+    pub(crate) fn takes_records(&self) -> bool {
+        self.state.peer.transport() == Transport::UnixSeqPacket
     }
 
     /// Whether [`receive`](Session::receive) would take more within this turn.
@@ -200,7 +227,7 @@ impl Session {
                     line.queued.fetch_sub(bytes.len(), Ordering::SeqCst);
                 }
                 if self.state.can_send() {
-                    let pushed = turn.out.push(self.state.is_datagram(), |out| {
+                    let pushed = turn.out.push(self.state.keeps_messages(), |out| {
                         let start = out.len();
                         out.extend_from_slice(&bytes);
                         Ok::<_, std::convert::Infallible>(start + body.start..start + body.end)

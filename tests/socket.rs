@@ -597,6 +597,19 @@ fn nodelay_is_on_where_it_exists() {
 // ---- seqpacket ----
 
 #[test]
+fn an_empty_seqpacket_message_is_not_the_end() {
+    let (one, other) = UnixSeqPacket::pair().unwrap();
+    let mut buf = [0; 4];
+    one.send(b"").unwrap();
+    one.send(b"x").unwrap();
+    one.send(b"").unwrap();
+    drop(one);
+    let lengths: Vec<_> =
+        (0..4).map(|_| other.recv(&mut buf).unwrap().map(|message| message.len)).collect();
+    assert_eq!(lengths, [Some(0), Some(1), Some(0), None]);
+}
+
+#[test]
 fn seqpacket_keeps_edges_and_half_closes() {
     let dir = Dir::new();
     let pair = pair::<Unix, SeqPacket>(dir.addr("s"));
@@ -606,13 +619,13 @@ fn seqpacket_keeps_edges_and_half_closes() {
     pair.client.shutdown(Shutdown::Write).unwrap();
     let mut buf = [0; 4];
     for (bytes, truncated) in [(&b"one"[..], false), (b"two", false), (b"thre", true)] {
-        let got = pair.server.recv(&mut buf).unwrap();
+        let got = pair.server.recv(&mut buf).unwrap().unwrap();
         assert_eq!((&buf[..got.len], got.truncated), (bytes, truncated));
     }
-    assert_eq!(pair.server.recv(&mut buf).unwrap().len, 0);
+    assert!(pair.server.recv(&mut buf).unwrap().is_none());
     pair.server.send(b"bye").unwrap();
     let (read, write) = pair.client.split();
-    assert_eq!(read.recv(&mut buf).unwrap().len, 3);
+    assert_eq!(read.recv(&mut buf).unwrap().unwrap().len, 3);
     assert_eq!(write.send(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
     let any: Listener<Any, SeqPacket> = pair.listener.into();
     Socket::<Any, SeqPacket>::connect(any.local_addr().unwrap()).unwrap();

@@ -1,6 +1,6 @@
 //! The socket of a client, whatever it is, under absolute deadlines.
 
-use crate::addr::{Any, ConnectedDatagram, Endpoint};
+use crate::addr::{Any, ConnectedDatagram, Endpoint, SeqPacket};
 use crate::error::Error;
 use crate::socket::{AnyStream, Mismatch, Socket};
 use std::io::{self, Read, Write};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 pub(super) enum Channel {
     Stream(AnyStream),
     Datagram(Socket<Any, ConnectedDatagram>),
+    Record(Socket<Any, SeqPacket>),
 }
 
 impl Channel {
@@ -25,21 +26,41 @@ impl Channel {
         typed.map_err(|error| Error::new("connect to", endpoint, error.into()))
     }
 
+    /// Whether it has no end, and a bad message says nothing about the next.
     pub(super) fn is_datagram(&self) -> bool {
         matches!(self, Channel::Datagram(_))
     }
 
-    /// Reads what there is, or waits for it until the deadline. Zero bytes of a stream are its end.
-    pub(super) fn read(&self, into: &mut [u8], patience: &mut Patience) -> io::Result<usize> {
+    /// Whether every read is a whole message.
+    pub(super) fn keeps_messages(&self) -> bool {
+        !matches!(self, Channel::Stream(_))
+    }
+
+    /// Reads what there is, or waits for it until the deadline. `None` is the end.
+    pub(super) fn read(
+        &self,
+        into: &mut [u8],
+        patience: &mut Patience,
+    ) -> io::Result<Option<usize>> {
         let timeout = patience.left()?;
         let read = match self {
             Channel::Stream(stream) => {
                 patience.apply(timeout, |timeout| stream.set_read_timeout(timeout))?;
-                (&*stream).read(into)
+                (&*stream).read(into).map(|length| Some(length).filter(|length| *length > 0))
             }
             Channel::Datagram(socket) => {
                 patience.apply(timeout, |timeout| socket.set_read_timeout(timeout))?;
-                socket.recv(into).map(|received| received.len)
+                socket.recv(into).map(|received| Some(received.len))
+            }
+            Channel::Record(socket) => {
+                patience.apply(timeout, |timeout| socket.set_read_timeout(timeout))?;
+                match socket.recv(into) {
+                    Ok(Some(received)) if received.truncated => Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "a message is longer than the buffer",
+                    )),
+                    received => received.map(|received| received.map(|received| received.len)),
+                }
             }
         };
         read.map_err(timed_out)
@@ -58,6 +79,10 @@ impl Channel {
                     patience.apply(timeout, |timeout| socket.set_write_timeout(timeout))?;
                     return socket.send(bytes).map(drop).map_err(timed_out);
                 }
+                Channel::Record(socket) => {
+                    patience.apply(timeout, |timeout| socket.set_write_timeout(timeout))?;
+                    return socket.send(bytes).map(drop).map_err(timed_out);
+                }
             };
             bytes = &bytes[written..];
             if bytes.is_empty() {
@@ -73,6 +98,7 @@ impl Channel {
     pub(super) fn shutdown_write(&self) -> io::Result<()> {
         match self {
             Channel::Stream(stream) => stream.shutdown(Shutdown::Write),
+            Channel::Record(socket) => socket.shutdown(Shutdown::Write),
             Channel::Datagram(_) => Ok(()),
         }
     }
@@ -83,6 +109,7 @@ impl From<Channel> for OwnedFd {
         match channel {
             Channel::Stream(stream) => stream.into(),
             Channel::Datagram(socket) => socket.into(),
+            Channel::Record(socket) => socket.into(),
         }
     }
 }

@@ -214,23 +214,23 @@ impl<C: Codec> FramedReader<C> {
     }
 
     fn fill(&mut self, need: usize) -> Result<(), Error> {
-        let datagram = self.shared.channel.is_datagram();
+        let messages = self.shared.channel.keeps_messages();
         self.buffer.copy_within(self.at..self.filled, 0);
         (self.filled, self.at) = (self.filled - self.at, 0);
         // Grown as bytes arrive, not as a peer promises: at most one step ahead of them.
-        let room = if datagram { DATAGRAM_BYTES_MAX } else { need.saturating_sub(self.filled) };
-        let room = room.clamp(READ_BYTES, READ_BYTES_MAX);
+        let room = need.saturating_sub(self.filled).clamp(READ_BYTES, READ_BYTES_MAX);
+        let room = if messages { MESSAGE_BYTES_MAX } else { room };
         if self.buffer.len() < self.filled + room {
             self.buffer.resize(self.filled + room, 0);
         }
         let space = &mut self.buffer[self.filled..];
         let read = self.shared.channel.read(space, &mut self.patience);
         let length = read.map_err(|error| self.shared.failed(RECEIVE, error))?;
-        self.filled += length;
-        if datagram {
-            (self.edge, self.fresh) = (Edge::Message, true);
-        } else if length == 0 {
-            (self.edge, self.eof) = (Edge::Eof, true);
+        self.filled += length.unwrap_or(0);
+        match length {
+            None => (self.edge, self.eof) = (Edge::Eof, true),
+            Some(_) if messages => (self.edge, self.fresh) = (Edge::Message, true),
+            Some(_) => {}
         }
         Ok(())
     }
@@ -263,7 +263,7 @@ impl<C: Codec> FramedWriter<C> {
         self.buffer.clear();
         let encoded = self.codec.encode(item, &mut self.buffer);
         let body = encoded.map_err(|error| self.shared.failed(SEND, bad_frame(error)))?;
-        let bytes = if self.shared.channel.is_datagram() {
+        let bytes = if self.shared.channel.keeps_messages() {
             self.buffer.get(body).unwrap_or_default()
         } else {
             &self.buffer[..]
@@ -338,5 +338,6 @@ const READ_BYTES: usize = 8 * 1024;
 /// What is read at most at once, however long a frame is said to be.
 const READ_BYTES_MAX: usize = 64 * 1024;
 
-/// No datagram is longer.
-const DATAGRAM_BYTES_MAX: usize = 64 * 1024;
+/// The longest message that is received. UDP has none over 64 KiB, Unix sockets none over 208 KiB with
+/// the system's usual limits.
+const MESSAGE_BYTES_MAX: usize = 256 * 1024;

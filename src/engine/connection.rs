@@ -61,13 +61,7 @@ impl Desk {
     }
 
     /// Gives the session the first `length` bytes of the scratch buffer.
-    pub(crate) fn feed(
-        &mut self,
-        session: &mut Session,
-        token: u64,
-        wire: Wire<'_>,
-        length: usize,
-    ) {
+    fn feed(&mut self, session: &mut Session, token: u64, wire: Wire<'_>, length: usize) {
         let (mut turn, spare, scratch) = self.split(token);
         let mut input = scratch.filled(length);
         loop {
@@ -82,6 +76,47 @@ impl Desk {
                 return;
             }
         }
+    }
+
+    /// Reads once from a connection and gives the session what came: bytes, a message, or the end.
+    pub(crate) fn read(
+        &mut self,
+        session: &mut Session,
+        token: u64,
+        socket: BorrowedFd<'_>,
+        wait: bool,
+    ) -> io::Result<usize> {
+        let wire = Wire::Stream(socket);
+        let into = self.scratch.as_mut();
+        let received = if session.takes_records() {
+            sys::io::receive_record(socket, into, wait)?
+        } else {
+            let received = if wait {
+                sys::io::receive(socket, into)
+            } else {
+                sys::io::receive_now(socket, into)
+            };
+            Some(received?).filter(|length| *length > 0)
+        };
+        self.now = if wait { Instant::now() } else { self.now };
+        match received {
+            None => self.turn(session, token, wire, Session::eof),
+            Some(length) if session.takes_records() => {
+                self.feed_record(session, token, wire, length)
+            }
+            Some(length) => self.feed(session, token, wire, length),
+        }
+        Ok(received.unwrap_or(0))
+    }
+
+    fn feed_record(&mut self, session: &mut Session, token: u64, wire: Wire<'_>, length: usize) {
+        let (mut turn, spare, scratch) = self.split(token);
+        if length > scratch.size() {
+            session.receive_too_long(length, scratch.size());
+        } else {
+            session.receive_record(scratch.filled(length), &mut turn);
+        }
+        settle(session, &mut turn, spare, wire);
     }
 
     /// Gives the session the datagram in the scratch buffer. False if it was not handled.

@@ -102,12 +102,18 @@ impl<'a> ThreadSession<'a> {
         }
         common.tally.opened();
         let letters = berth.letters.clone();
+        let mut read_bytes = READ_BYTES_FIRST;
+        if session.takes_records() {
+            // It cannot fail on a seqpacket socket.
+            let _ = sys::io::mark_records(berth.socket.as_fd());
+            read_bytes = RECORD_BYTES_MAX;
+        }
         ThreadSession {
             common,
             berth,
             session,
             token,
-            desk: Desk::new(READ_BYTES_FIRST, WRITE_BYTES, letters, &common.limits),
+            desk: Desk::new(read_bytes, WRITE_BYTES, letters, &common.limits),
             batch: Batch::new(),
             stop_by: None,
             stopped,
@@ -180,10 +186,8 @@ impl<'a> ThreadSession<'a> {
             let slice = timeout.map_or(READ_TIMEOUT, |timeout| timeout.min(READ_TIMEOUT));
             wait_for(socket, interest, None, Some(slice))?.0
         } else if interest == Interest::READ && !soon && !self.quiet {
-            let received = sys::io::receive(socket, self.desk.scratch.as_mut());
-            self.desk.now = Instant::now();
-            self.quiet = received.as_ref().is_err_and(is_transient);
-            return self.received(received);
+            self.quiet = self.read(true)?;
+            return Ok(());
         } else {
             wait_for(socket, interest, Some(self.stopped), timeout)?.0
         };
@@ -192,9 +196,7 @@ impl<'a> ThreadSession<'a> {
             self.turn(|_, _| {});
         }
         if ready.read && self.session.wants_input() {
-            self.quiet = false;
-            let received = sys::io::receive_now(socket, self.desk.scratch.as_mut());
-            return self.received(received);
+            self.quiet = self.read(false)?;
         }
         Ok(())
     }
@@ -218,20 +220,22 @@ impl<'a> ThreadSession<'a> {
         Ok(ready)
     }
 
-    fn received(&mut self, received: io::Result<usize>) -> io::Result<()> {
-        match received {
-            Ok(0) => self.turn(Session::eof),
+    /// Reads once. True if nothing came.
+    fn read(&mut self, wait: bool) -> io::Result<bool> {
+        let socket = self.berth.socket.as_fd();
+        match self.desk.read(&mut self.session, self.token, socket, wait) {
             Ok(length) => {
-                let wire = Wire::Stream(self.berth.socket.as_fd());
-                self.desk.feed(&mut self.session, self.token, wire, length);
                 if length == self.desk.scratch.size() && length < READ_BYTES_MAX {
                     self.desk.enlarge(READ_BYTES_MAX);
                 }
+                Ok(false)
             }
-            Err(error) if is_transient(&error) => {}
-            Err(error) => return Err(error),
+            Err(error) if is_transient(&error) => {
+                self.desk.now = Instant::now();
+                Ok(true)
+            }
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
     fn deliver(&mut self) {
@@ -289,6 +293,10 @@ const READ_BYTES_FIRST: usize = 8 * 1024;
 
 /// And once a read was full.
 const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// A message has to be read at once; this is the longest that the system's usual limits let through.
+/// Only what a message fills of it becomes memory.
+const RECORD_BYTES_MAX: usize = 256 * 1024;
 
 /// What its output buffer holds before it grows.
 const WRITE_BYTES: usize = 8 * 1024;

@@ -82,14 +82,13 @@ pub(super) struct Stream {
 impl Stream {
     fn react(&mut self, event: Event, desk: &mut Desk) {
         let Stream { socket, session, .. } = self;
-        let wire = Wire::Stream(socket.as_fd());
+        let socket = socket.as_fd();
         if event.write && session.wants_output() {
-            desk.turn(session, event.token, wire, |_, _| {});
+            desk.turn(session, event.token, Wire::Stream(socket), |_, _| {});
         }
         if event.read && session.wants_input() {
-            match sys::io::receive(socket.as_fd(), desk.scratch.as_mut()) {
-                Ok(0) => desk.turn(session, event.token, wire, Session::eof),
-                Ok(length) => desk.feed(session, event.token, wire, length),
+            match desk.read(session, event.token, socket, false) {
+                Ok(_) => {}
                 Err(error) if is_transient(&error) => {}
                 Err(error) => session.lost(error),
             }
@@ -242,6 +241,10 @@ impl Worker {
 
     pub(super) fn add_stream(&mut self, socket: OwnedFd, session: Box<Session>, adopted: bool) {
         self.common.tally.opened();
+        if session.takes_records() {
+            // It cannot fail on a seqpacket socket.
+            let _ = sys::io::mark_records(socket.as_fd());
+        }
         let stream = Stream { socket, session, interest: Interest::NONE, armed: None, adopted };
         let token = self.actors.insert(Actor::Stream(stream));
         self.with_session(token, |session, turn| {

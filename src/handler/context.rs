@@ -82,7 +82,7 @@ impl<'d, C: Codec> Context<'d, C> {
             return Err(SendError::Closed);
         }
         let limit = self.state.limits.output_bytes_max;
-        let datagram = self.state.is_datagram();
+        let datagram = self.state.keeps_messages();
         let encode = |bytes: &mut Vec<u8>| self.codec.encode(item, bytes);
         let mark = self.out.push(datagram, encode).map_err(SendError::Frame)?;
         let unsent = self.state.unsent(self.out);

@@ -62,7 +62,7 @@ pub(crate) struct State {
 pub(crate) struct Flags(u16);
 
 impl Flags {
-    /// Every write is a message: output keeps the edges of frames.
+    /// The peer is not connected: it is known by its address alone.
     pub(crate) const DATAGRAM: Flags = Flags(1);
     /// `on_open` has returned, so `on_close` is owed.
     pub(crate) const OPENED: Flags = Flags(1 << 1);
@@ -150,6 +150,11 @@ impl State {
 
     pub(crate) fn is_datagram(&self) -> bool {
         self.flags.has(Flags::DATAGRAM)
+    }
+
+    /// Whether every write is a message, connected or not: output keeps the edges of frames.
+    pub(crate) fn keeps_messages(&self) -> bool {
+        self.peer.transport().keeps_messages()
     }
 
     /// Notes the first whole frame, from which on the idle limit counts.

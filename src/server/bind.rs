@@ -5,7 +5,9 @@ use crate::addr::{AnyAddr, Endpoint, Transport, UnixAddr};
 use crate::engine::{Listening, Serve, Service};
 use crate::error::Error;
 use crate::lookup;
-use crate::socket::{TcpListener, UdpSocket, UnixDatagram, UnixListener, keep_alive};
+use crate::socket::{
+    TcpListener, UdpSocket, UnixDatagram, UnixListener, UnixSeqListener, keep_alive,
+};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -72,9 +74,8 @@ fn check(endpoint: &Endpoint, service: &Service) -> Result<(), Error> {
         Err(Error::new("listen on", endpoint, error))
     };
     match (endpoint.transport(), &service.serve) {
-        (Transport::UnixSeqPacket, _) => refused("seqpacket sockets are not served yet"),
-        (transport, Serve::Blocking(_)) if transport.is_datagram() => {
-            refused("a blocking handler needs a connected endpoint, and datagrams have none")
+        (transport, Serve::Blocking(_)) if transport.keeps_messages() => {
+            refused("a blocking handler is given a stream, and this endpoint has none")
         }
         _ => Ok(()),
     }
@@ -83,6 +84,7 @@ fn check(endpoint: &Endpoint, service: &Service) -> Result<(), Error> {
 fn bind_unix(endpoint: &Endpoint, at: &UnixAddr) -> io::Result<OwnedFd> {
     match endpoint.transport() {
         Transport::UnixDatagram => Ok(UnixDatagram::bind(at.clone())?.into()),
+        Transport::UnixSeqPacket => Ok(UnixSeqListener::bind(at.clone())?.into()),
         _ => Ok(UnixListener::bind(at.clone())?.into()),
     }
 }

@@ -1,8 +1,8 @@
 //! What a server can listen on.
 
 use crate::addr::{
-    Any, AnyAddr, Datagram, Endpoint, IntoEndpoint, ParseEndpointError, Stream, Supports,
-    Transport, UnixAddr,
+    Any, AnyAddr, Datagram, Endpoint, IntoEndpoint, ParseEndpointError, SeqPacket, Stream,
+    Supports, Transport, UnixAddr,
 };
 use crate::error::Error;
 use crate::socket::{Listener, Socket};
@@ -87,6 +87,19 @@ where
     }
 }
 
+impl<F> IntoListening for Listener<F, SeqPacket>
+where
+    F: Supports<SeqPacket>,
+    Listener<Any, SeqPacket>: From<Listener<F, SeqPacket>>,
+{
+    fn into_listening(self) -> Result<Source, Error> {
+        let listener = Listener::<Any, SeqPacket>::from(self);
+        let local = listener.local_addr();
+        // There is no IP seqpacket, so the first transport is never taken.
+        bound(listener.into(), local, Transport::UnixSeqPacket, Transport::UnixSeqPacket)
+    }
+}
+
 fn bound(
     socket: OwnedFd,
     local: io::Result<AnyAddr>,
@@ -109,4 +122,5 @@ mod sealed {
     impl Sealed for Result<Source, Error> {}
     impl<F: Supports<Stream>> Sealed for Listener<F, Stream> {}
     impl<F: Supports<Datagram>> Sealed for Socket<F, Datagram> {}
+    impl<F: Supports<SeqPacket>> Sealed for Listener<F, SeqPacket> {}
 }

@@ -69,14 +69,15 @@ impl Session {
         blocked: bool,
         write: &mut impl FnMut(&[u8]) -> io::Result<usize>,
     ) {
-        let datagram = self.state.is_datagram();
+        let (messages, connected) = (self.state.keeps_messages(), !self.state.is_datagram());
         while !out.is_empty() {
-            let whole = if datagram { out.datagram().unwrap_or(&[]) } else { out.unsent() };
+            let whole = if messages { out.datagram().unwrap_or(&[]) } else { out.unsent() };
             let asked = whole.len();
             match write(whole) {
-                Ok(_) if datagram => {
+                Ok(_) if messages => {
                     out.datagram_sent();
-                    if blocked {
+                    // A peer that is not connected is alive by what it sends, not by what it is sent.
+                    if blocked || connected {
                         self.state.last = now;
                     }
                 }
@@ -94,7 +95,7 @@ impl Session {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // One datagram that cannot be sent says nothing about the next.
-                Err(_) if datagram => out.datagram_sent(),
+                Err(_) if !connected => out.datagram_sent(),
                 Err(error) => {
                     out.clear();
                     self.lost(error);

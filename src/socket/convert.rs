@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net as unix;
 
 use super::mismatch::{self, Mismatch, Role};
-use super::{Listener, RawSocket, Socket};
+use super::{Listener, RawSocket, Socket, open};
 use crate::addr::{
     Connected, ConnectedDatagram, Datagram, IpFamily, Kind, SocketType, Stream, Supports, Unix,
 };
@@ -28,15 +28,18 @@ impl<F: Supports<K>, K: Kind> From<Listener<F, K>> for OwnedFd {
 impl<F: Supports<K>, K: Kind> TryFrom<OwnedFd> for Socket<F, K> {
     type Error = Mismatch;
 
-    /// Takes a descriptor that is such a socket already, inherited perhaps. Does not block, and
-    /// changes no option.
+    /// Takes a descriptor that is such a socket already, inherited perhaps. Does not block. Changes no
+    /// option but `SO_PASSCRED` on seqpacket, by which the end is told from an empty message.
     ///
     /// # Errors
     ///
     /// It is none, of another family or type, listens, or (datagrams) has a peer where the type has
     /// none or the other way round. The descriptor comes back in the error.
     fn try_from(fd: OwnedFd) -> Result<Self, Mismatch> {
-        mismatch::check::<F, K>(fd, Role::Socket).map(Self::from_raw)
+        let raw = mismatch::check::<F, K>(fd, Role::Socket)?;
+        // It cannot fail on a socket of the kind that it is for.
+        let _ = open::prepare(&raw, K::TYPE);
+        Ok(Self::from_raw(raw))
     }
 }
 

@@ -125,6 +125,7 @@ impl<F: Supports<K>, K: Connected> Listener<F, K> {
     /// further system call.
     pub(crate) fn accept_with(&self, nonblocking: bool) -> io::Result<(Socket<F, K>, F::Address)> {
         let (raw, from) = uninterrupted(|| transfer::accept(&self.raw, nonblocking))?;
+        open::prepare(&raw, K::TYPE)?;
         Ok((Socket::from_raw(raw), open::address_of::<F>(&from)?))
     }
 

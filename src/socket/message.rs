@@ -64,10 +64,8 @@ impl<F: Supports<SeqPacket>> Socket<F, SeqPacket> {
         self.writing(|| transfer::send_vectored(&self.raw, pieces))
     }
 
-    /// Receives one message: `recvmsg(2)`. Blocks until there is one.
-    ///
-    /// An empty message and the end of the connection look alike: length 0. Protocols on seqpacket
-    /// do well to send no empty messages.
+    /// Receives one message: `recvmsg(2)`. Blocks until there is one. `None` is the end of the
+    /// connection; an empty message is a message.
     ///
     /// # Errors
     ///
@@ -77,13 +75,16 @@ impl<F: Supports<SeqPacket>> Socket<F, SeqPacket> {
     /// let (one, other) = sockeye::socket::UnixSeqPacket::pair()?;
     /// one.send(b"longer than that")?;
     /// let mut buf = [0; 6];
-    /// let received = other.recv(&mut buf)?;
+    /// let received = other.recv(&mut buf)?.expect("a message");
     /// assert!(received.truncated);
     /// assert_eq!(&buf[..received.len], b"longer");
+    /// drop(one);
+    /// assert!(other.recv(&mut buf)?.is_none());
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn recv(&self, buf: &mut [u8]) -> io::Result<Received> {
-        self.recv_message(buf)
+    pub fn recv(&self, buf: &mut [u8]) -> io::Result<Option<Received>> {
+        let length = self.reading(|| transfer::recv_record(&self.raw, buf, true))?;
+        Ok(length.map(|length| Received::new(length.min(buf.len()), length > buf.len(), ())))
     }
 }
 

@@ -14,7 +14,7 @@ use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
 
 use super::RawSocket;
 use crate::addr::{Address, AnyAddr, Family, SocketType};
-use crate::sys::{address, wait};
+use crate::sys::{address, transfer, wait};
 
 /// A socket for this address: `socket(2)`, close-on-exec, `TCP_NODELAY` if it is TCP.
 pub(super) fn open(address: &AnyAddr, kind: SocketType) -> io::Result<RawSocket> {
@@ -23,7 +23,17 @@ pub(super) fn open(address: &AnyAddr, kind: SocketType) -> io::Result<RawSocket>
     if matches!((address, kind), (AnyAddr::Ip(_), SocketType::Stream)) {
         raw.set_tcp_nodelay(true)?;
     }
+    prepare(&raw, kind)?;
     Ok(raw)
+}
+
+/// What every socket of this kind has set, wherever it comes from: seqpacket, that an empty message is
+/// not taken for the end.
+pub(super) fn prepare(raw: &RawSocket, kind: SocketType) -> io::Result<()> {
+    match kind {
+        SocketType::SeqPacket => transfer::mark_records(raw),
+        SocketType::Stream | SocketType::Datagram => Ok(()),
+    }
 }
 
 /// Which of the two IP families an IPv6 socket bound to `[::]` hears.

@@ -22,7 +22,7 @@ where
     /// let (_a, _b) = UnixStream::pair()?;
     /// let (a, b) = UnixSeqPacket::pair()?;
     /// a.send(b"one message")?;
-    /// assert_eq!(b.recv(&mut [0; 64])?.len, 11);
+    /// assert_eq!(b.recv(&mut [0; 64])?.map(|message| message.len), Some(11));
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn pair() -> io::Result<(Self, Self)> {
@@ -53,5 +53,7 @@ where
     Unix: Supports<K>,
 {
     let (one, other) = RawSocket::pair(socket2::Domain::UNIX, open::type_of(K::TYPE), None)?;
+    open::prepare(&one, K::TYPE)?;
+    open::prepare(&other, K::TYPE)?;
     Ok((Socket::from_raw(one), Socket::from_raw(other)))
 }

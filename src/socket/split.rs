@@ -181,7 +181,7 @@ impl<F: Supports<SeqPacket>> ReadHalf<F, SeqPacket> {
     /// # Errors
     ///
     /// As there.
-    pub fn recv(&self, buf: &mut [u8]) -> io::Result<Received> {
+    pub fn recv(&self, buf: &mut [u8]) -> io::Result<Option<Received>> {
         self.socket.recv(buf)
     }
 }

@@ -7,6 +7,7 @@ use crate::addr::{AnyAddr, UnixAddr};
 use rustix::net::{
     self, RecvFlags, SendFlags, Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags,
 };
+use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -35,6 +36,20 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usi
 pub(crate) fn receive_now(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
     let (_, length) = net::recv(socket, into, RecvFlags::DONTWAIT)?;
     Ok(length)
+}
+
+/// A message of a seqpacket socket; see [`transfer::recv_record`](super::transfer::recv_record).
+pub(crate) fn receive_record(
+    socket: BorrowedFd<'_>,
+    into: &mut [u8],
+    wait: bool,
+) -> io::Result<Option<usize>> {
+    super::transfer::recv_record(&SockRef::from(&socket), into, wait)
+}
+
+/// Tells empty messages of a seqpacket socket from its end, from now on.
+pub(crate) fn mark_records(socket: BorrowedFd<'_>) -> io::Result<()> {
+    super::transfer::mark_records(&SockRef::from(&socket))
 }
 
 /// send(2) that never waits.

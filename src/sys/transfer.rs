@@ -7,7 +7,7 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
-use socket2::{MaybeUninitSlice, SockAddr, Socket};
+use socket2::{MaybeUninitSlice, MsgHdrMut, SockAddr, Socket};
 
 /// `accept4(SOCK_CLOEXEC)`, with `SOCK_NONBLOCK` if asked for.
 pub(crate) fn accept(socket: &Socket, nonblocking: bool) -> io::Result<(Socket, SockAddr)> {
@@ -56,6 +56,31 @@ pub(crate) fn recv_message_from(
     Ok((len, flags.is_truncated(), from))
 }
 
+/// Has the kernel attach the sender's credentials to every message, for [`recv_record`]. The setting is
+/// the socket's own; the peer does not notice.
+pub(crate) fn mark_records(socket: &Socket) -> io::Result<()> {
+    socket.set_passcred(true)
+}
+
+/// One message of a seqpacket socket: how long it is, even if `buf` is shorter. `None` is the end.
+///
+/// The end of a seqpacket connection reads as zero bytes, and so does an empty message. Only a message
+/// comes with credentials, once [`mark_records`] asked for them. Their buffer has no room for
+/// descriptors, so the kernel installs none.
+pub(crate) fn recv_record(
+    socket: &Socket,
+    buf: &mut [u8],
+    wait: bool,
+) -> io::Result<Option<usize>> {
+    let mut control = [MaybeUninit::<u8>::uninit(); CREDENTIALS_SPACE];
+    // SAFETY: `recvmsg` only ever writes initialised bytes.
+    let buf = unsafe { as_uninit(buf) };
+    let mut bufs = [MaybeUninitSlice::new(buf)];
+    let mut message = MsgHdrMut::new().with_buffers(&mut bufs).with_control(&mut control);
+    let length = socket.recvmsg(&mut message, if wait { TRUNC } else { TRUNC | DONTWAIT })?;
+    Ok((length > 0 || message.control_len() > 0).then_some(length))
+}
+
 /// The same bytes, as `socket2` wants them.
 ///
 /// # Safety
@@ -70,3 +95,8 @@ const CLOEXEC: i32 = SocketFlags::CLOEXEC.bits() as i32;
 const NONBLOCK: i32 = SocketFlags::NONBLOCK.bits() as i32;
 const NOSIGNAL: i32 = SendFlags::NOSIGNAL.bits() as i32;
 const PEEK: i32 = RecvFlags::PEEK.bits() as i32;
+const TRUNC: i32 = RecvFlags::TRUNC.bits() as i32;
+const DONTWAIT: i32 = RecvFlags::DONTWAIT.bits() as i32;
+
+/// A control message of `struct ucred`: a header of 16 bytes, three numbers, and alignment.
+const CREDENTIALS_SPACE: usize = 32;

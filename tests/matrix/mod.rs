@@ -9,6 +9,7 @@ use sockeye::addr::AnyAddr;
 use sockeye::engine::{AnyEngine, Counters, Events, Report, Threads};
 use sockeye::handler::CloseReason;
 use sockeye::server::{Server, ServerHandle};
+use sockeye::socket::UnixSeqPacket;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -34,6 +35,7 @@ pub enum Kind {
     Udp4,
     Udp6,
     UnixDatagram,
+    UnixSeqPacket,
 }
 
 /// One engine and one kind of endpoint.
@@ -67,6 +69,7 @@ impl Cell {
             Kind::Udp6 => "udp://[::1]:0".to_owned(),
             Kind::Unix => format!("unix://{}", path.display()),
             Kind::UnixDatagram => format!("unix+dgram://{}", path.display()),
+            Kind::UnixSeqPacket => format!("unix+seqpacket://{}", path.display()),
         }
     }
 
@@ -91,6 +94,11 @@ impl Cell {
                 socket.connect(to).unwrap();
                 socket.set_read_timeout(Some(PATIENCE)).unwrap();
                 Post::Udp(socket)
+            }
+            AnyAddr::Unix(to) if self.kind == Kind::UnixSeqPacket => {
+                let socket = UnixSeqPacket::connect(to).unwrap();
+                socket.set_read_timeout(Some(PATIENCE)).unwrap();
+                Post::Record(socket)
             }
             AnyAddr::Unix(to) => {
                 let socket = UnixDatagram::bind(self.dir.0.join(format!("c{}", number()))).unwrap();
@@ -216,10 +224,11 @@ impl Write for Wire {
     }
 }
 
-/// A datagram socket of std that talks to one server.
+/// A socket that sends messages to one server: of std, but for seqpacket, which std has not.
 pub enum Post {
     Udp(UdpSocket),
     Unix(UnixDatagram),
+    Record(UnixSeqPacket),
 }
 
 impl Post {
@@ -227,6 +236,7 @@ impl Post {
         let sent = match self {
             Post::Udp(socket) => socket.send(datagram),
             Post::Unix(socket) => socket.send(datagram),
+            Post::Record(socket) => socket.send(datagram),
         };
         assert_eq!(sent.unwrap(), datagram.len());
     }
@@ -236,6 +246,9 @@ impl Post {
         let length = match self {
             Post::Udp(socket) => socket.recv(&mut datagram),
             Post::Unix(socket) => socket.recv(&mut datagram),
+            Post::Record(socket) => {
+                socket.recv(&mut datagram).map(|message| message.expect("a message").len)
+            }
         };
         datagram.truncate(length.expect("an answer, and soon"));
         datagram
@@ -447,7 +460,10 @@ macro_rules! on_all {
     ($($test:ident),+ $(,)?) => {$(
         $crate::matrix::on_kinds! {
             $test
-            [tcp4 Tcp4, tcp6 Tcp6, unix Unix, udp4 Udp4, udp6 Udp6, unix_datagram UnixDatagram]
+            [
+                tcp4 Tcp4, tcp6 Tcp6, unix Unix, udp4 Udp4, udp6 Udp6, unix_datagram UnixDatagram,
+                unix_seqpacket UnixSeqPacket
+            ]
         }
     )+};
 }
