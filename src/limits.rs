@@ -45,9 +45,11 @@ pub struct Limits {
     /// Unsent output, in bytes, down to which `on_drain` waits; half of
     /// [`output_bytes_max`](Limits::output_bytes_max) if that is less.
     pub output_low_mark: usize,
-    /// Unsent output, in bytes, at which a turn stops taking input.
+    /// Unsent output, in bytes, at which a turn stops taking input; half of
+    /// [`output_bytes_max`](Limits::output_bytes_max) if that is less.
     pub output_high_mark: usize,
-    /// Unsent output, in bytes, that a session may never exceed: it ends instead.
+    /// Unsent output, in bytes, that a session may never exceed. `try_send` and remotes then say that it
+    /// is full; a plain `send` ends the session.
     pub output_bytes_max: usize,
     /// Frames that one session handles before the others have their turn.
     pub frames_per_turn: u32,

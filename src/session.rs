@@ -15,6 +15,7 @@
 //! [`State`] is the same for every protocol; [`Protocol`] hides codec and handler behind one virtual
 //! call a verb, none a frame. Both are one allocation.
 
+mod end;
 mod flush;
 mod protocol;
 #[cfg(test)]
@@ -383,28 +384,6 @@ impl Session {
 
     pub(crate) fn peer(&self) -> &Peer {
         &self.state.peer
-    }
-
-    /// The end: tells the handler, once, and drops it. Returns why, and whether the handler panicked
-    /// meanwhile.
-    pub(crate) fn conclude(mut self: Box<Self>) -> (CloseReason, bool) {
-        if let Some(line) = &self.state.line {
-            line.closed.store(true, Ordering::Release);
-        }
-        let reason = match self.state.reason.take() {
-            Some(reason) => *reason,
-            None if self.has(Flags::EOF) => CloseReason::PeerClosed,
-            None => CloseReason::Finished,
-        };
-        let owed = self.has(Flags::OPENED) && !self.has(Flags::PANICKED);
-        let farewell = AssertUnwindSafe(|| {
-            if owed {
-                self.protocol.closed(&reason);
-            }
-        });
-        let mut panicked = catch_unwind(farewell).is_err();
-        panicked |= catch_unwind(AssertUnwindSafe(|| drop(self))).is_err();
-        (reason, panicked)
     }
 
     fn call(&mut self, call: Call, turn: &mut Turn<'_>) {

@@ -38,7 +38,9 @@ impl<C: Codec> Remote<C> {
     pub fn send(&self, item: &C::Item) -> Result<(), SendError> {
         let mut bytes = Vec::new();
         let body = self.codec.encode(item, &mut bytes).map_err(SendError::Frame)?;
-        self.line.send(bytes.into(), body)
+        // A codec of the user's may return any range.
+        let end = body.end.min(bytes.len());
+        self.line.send(bytes.into(), body.start.min(end)..end)
     }
 
     /// Has the session's handler called with `on_wake`, soon and once for any number of calls.

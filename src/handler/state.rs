@@ -181,7 +181,7 @@ impl State {
             && !self.flags.has(Flags::PAUSED.and(Flags::STOPPING))
             && turn.frames_left > 0
             && (!self.is_held_up() || self.is_datagram())
-            && turn.out.len() < self.limits.output_high_mark
+            && turn.out.len() < self.high_mark()
     }
 
     /// Whether input waits until the peer has read its replies.
@@ -195,8 +195,7 @@ impl State {
     /// Ends the session in an orderly way: output is sent first.
     pub(crate) fn finish(&mut self, reason: CloseReason) {
         if self.phase == Phase::Open {
-            self.phase = Phase::Finishing;
-            self.flags.set(Flags::REARM);
+            self.close_output();
             self.reason.get_or_insert_with(|| Box::new(reason));
         }
     }
@@ -210,8 +209,16 @@ impl State {
     /// As [`State::finish`], where the reason is plain: the peer closed, or else the handler finished.
     pub(crate) fn finish_plainly(&mut self) {
         if self.phase == Phase::Open {
-            self.phase = Phase::Finishing;
-            self.flags.set(Flags::REARM);
+            self.close_output();
+        }
+    }
+
+    /// No more frames in, and none from the handler or its remotes out.
+    fn close_output(&mut self) {
+        self.phase = Phase::Finishing;
+        self.flags.set(Flags::REARM);
+        if let Some(line) = &self.line {
+            line.shut();
         }
     }
 
@@ -235,6 +242,11 @@ impl State {
     /// again at once, and refused again.
     pub(crate) fn low_mark(&self) -> usize {
         self.limits.output_low_mark.min(self.limits.output_bytes_max / 2)
+    }
+
+    /// The high mark, but never so near to the hard limit that honest pipelining runs into it.
+    fn high_mark(&self) -> usize {
+        self.limits.output_high_mark.clamp(1, (self.limits.output_bytes_max / 2).max(1))
     }
 
     /// Whether somebody waits for the output to drain.
