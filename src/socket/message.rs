@@ -47,8 +47,8 @@ impl<F: Supports<SeqPacket>> Socket<F, SeqPacket> {
     /// one.send(b"ab")?;
     /// one.send(b"c")?;
     /// let mut buf = [0; 64];
-    /// assert_eq!(other.recv(&mut buf)?.len, 2);
-    /// assert_eq!(other.recv(&mut buf)?.len, 1);
+    /// assert_eq!(other.recv(&mut buf)?.map(|message| message.len), Some(2));
+    /// assert_eq!(other.recv(&mut buf)?.map(|message| message.len), Some(1));
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn send(&self, message: &[u8]) -> io::Result<usize> {
