@@ -7,18 +7,30 @@
 //!
 //! ```text
 //!   input ──► find ──► Frame { body, used } ──► view(body) ──► handler
-//!                 └──► Need(n) | Nothing: come back with more, starting at the same byte
+//!                 ├──► Need(n) | Nothing: come back with more, starting at the same byte
+//!                 └──► Skip { used }: drop that and come back
 //! ```
 //!
-//! | codec | a frame is | longest by default |
-//! |---|---|---|
-//! | [`Lines`] | text up to a newline | 8 KiB |
-//! | [`Bytes`] | whatever one read or one datagram brought | 256 KiB |
+//! | codec | a frame is | longest by default | longer ones |
+//! |---|---|---|---|
+//! | [`Lines`] | text up to a newline | 8 KiB | [`Oversize`] |
+//! | [`Delimited`] | bytes up to a delimiter, or to one of several | must be said | [`Oversize`] |
+//! | [`LengthDelimited`] | as many bytes as its header says | must be said | [`Oversize`] |
+//! | [`Fixed`] | as many bytes as every other | the same | only in datagrams: an error |
+//! | [`Bytes`] | whatever one read or one datagram brought | 256 KiB | cut |
 
 mod bytes;
+mod delimited;
+mod fixed;
+mod length;
 mod lines;
+#[cfg(test)]
+mod tests;
 
 pub use bytes::Bytes;
+pub use delimited::Delimited;
+pub use fixed::Fixed;
+pub use length::{LayoutError, LengthDelimited, LengthDelimitedBuilder};
 pub use lines::Lines;
 
 use std::error::Error;
@@ -52,6 +64,38 @@ pub enum Found {
     Need(usize),
     /// No whole frame yet, and no telling how long it will be.
     Nothing,
+    /// The input starts with bytes of a frame that is not wanted: they are dropped.
+    ///
+    /// A frame may be dropped piece by piece, so that none of it need be kept.
+    Skip {
+        /// How many bytes to drop, at least one.
+        used: usize,
+        /// The frame starts here: it is counted, in
+        /// [`Counters::frames_skipped`](crate::engine::Counters::frames_skipped) or by the client.
+        first: bool,
+    },
+}
+
+/// What becomes of a frame that is longer than its codec's maximum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Oversize {
+    /// The session ends in an orderly way: replies to earlier frames are sent, then the connection is
+    /// closed. It ends with [`FrameError::TooLong`].
+    #[default]
+    Error,
+    /// The frame is dropped as it comes, the next one is taken. Nobody waits for its end: if the stream
+    /// ends first, that is no error.
+    Skip,
+    /// As `Error`, but the connection is cut at once: unsent replies are lost, and a TCP peer sees a
+    /// reset. To a client that receives, it is the same as `Error`.
+    Close,
+}
+
+impl Oversize {
+    fn cuts(self, error: &FrameError) -> bool {
+        self == Oversize::Close && matches!(error, FrameError::TooLong { .. })
+    }
 }
 
 /// How bytes are cut into frames and frames are put into bytes.
@@ -60,9 +104,11 @@ pub enum Found {
 /// for every session, and into every [`Remote`](crate::handler::Remote), which encodes on other
 /// threads.
 ///
-/// The contract of `find`: until it answers [`Found::Frame`], it is called again with the same bytes
-/// and possibly more behind them; after a frame, with the bytes behind that frame. It must find the
-/// same frames however the input was cut (except [`Bytes`], whose frames are the cuts).
+/// The contract of `find`: after [`Found::Need`] and [`Found::Nothing`] it is called again with the
+/// same bytes and possibly more behind them; after [`Found::Frame`] and [`Found::Skip`], with the bytes
+/// behind the `used` ones, of which there may be fewer than there were. It must find the same frames
+/// however the input was cut (except [`Bytes`], whose frames are the cuts). After an error, and before
+/// each datagram, it starts afresh: nothing of a datagram is remembered for the next.
 ///
 /// # Examples
 ///
@@ -95,8 +141,8 @@ pub enum Found {
 ///     fn encode(&self, item: &[u8], out: &mut Vec<u8>) -> Result<Range<usize>, FrameError> {
 ///         let length = u8::try_from(item.len())
 ///             .map_err(|_| FrameError::TooLong { length: item.len(), limit: 255 })?;
-///         out.push(length);
 ///         let start = out.len();
+///         out.push(length);
 ///         out.extend_from_slice(item);
 ///         Ok(start..out.len())
 ///     }
@@ -127,16 +173,23 @@ pub trait Codec: Clone + Send + Sync + 'static {
     /// The body is not what the codec promises, for example not UTF-8. The session then ends.
     fn view<'a>(&self, body: &'a [u8]) -> Result<Self::Frame<'a>, FrameError>;
 
-    /// Appends one frame to `out` and returns the range of its body *in `out`*.
+    /// Appends one frame to `out` and returns which range *of `out`* is sent as a datagram.
     ///
-    /// Streams send all that was appended; datagrams send the body alone, since a datagram marks its
-    /// own end.
+    /// Streams send all that was appended. Datagrams send what `find` needs of it: for [`Lines`] that is
+    /// the text alone, since a datagram marks its own end, for codecs with a header it is all.
     ///
     /// # Errors
     ///
     /// The item cannot be sent as a frame, for example a line with a newline in it. What was appended
     /// is then taken back.
     fn encode(&self, item: &Self::Item, out: &mut Vec<u8>) -> Result<Range<usize>, FrameError>;
+
+    /// Whether this error of `find` or `view` cuts the connection at once, as [`Oversize::Close`] does.
+    /// By default no error does: replies to earlier frames are sent first.
+    fn cuts(&self, error: &FrameError) -> bool {
+        let _ = error;
+        false
+    }
 }
 
 /// Why bytes are no frame, or why an item cannot become one.

@@ -38,6 +38,7 @@ impl<C: Codec> Framed<C> {
             eof: false,
             edge: Edge::Open,
             fresh: false,
+            skipped: 0,
         };
         let patience = Patience::new(timeout);
         Framed { reader, writer: FramedWriter { shared, codec, patience, buffer: Vec::new() } }
@@ -93,6 +94,11 @@ impl<C: Codec> Framed<C> {
         self.writer.set_timeout(timeout);
     }
 
+    /// As [`FramedReader::frames_skipped`].
+    pub fn frames_skipped(&self) -> u64 {
+        self.reader.frames_skipped()
+    }
+
     /// What the connection was made to.
     pub fn endpoint(&self) -> &Endpoint {
         &self.reader.shared.endpoint
@@ -137,6 +143,7 @@ pub struct FramedReader<C: Codec> {
     edge: Edge,
     /// A datagram of which no frame was taken yet: it is a frame even if it is empty.
     fresh: bool,
+    skipped: u64,
 }
 
 impl<C: Codec> FramedReader<C> {
@@ -163,6 +170,12 @@ impl<C: Codec> FramedReader<C> {
         Frames { reader: Some(self) }
     }
 
+    /// How many frames were dropped because they were too long: see
+    /// [`Oversize::Skip`](crate::codec::Oversize::Skip).
+    pub fn frames_skipped(&self) -> u64 {
+        self.skipped
+    }
+
     /// How long each [`receive`](Self::receive) may take from now on.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
         self.patience.timeout = timeout;
@@ -186,6 +199,12 @@ impl<C: Codec> FramedReader<C> {
                         self.at += used;
                         self.fresh = false;
                         return Ok(Some(body));
+                    }
+                    Ok(Found::Skip { used, first }) if (1..=input.len()).contains(&used) => {
+                        self.at += used;
+                        self.fresh = false;
+                        self.skipped += u64::from(first);
+                        continue;
                     }
                     Ok(Found::Need(length)) if self.edge == Edge::Open => need = length,
                     Ok(Found::Nothing) if self.edge == Edge::Open => {}

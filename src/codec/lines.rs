@@ -1,6 +1,6 @@
 //! Text lines: the protocol that people can type.
 
-use super::{Codec, Edge, Found, FrameError};
+use super::{Codec, Edge, Found, FrameError, Oversize};
 use std::ops::Range;
 
 /// UTF-8 text, a line a frame.
@@ -8,7 +8,8 @@ use std::ops::Range;
 /// - A line ends with `\n` or `\r\n`; neither is part of the frame. A lone `\r` is an ordinary
 ///   character, and so is NUL.
 /// - A line of more than the maximum (8 KiB by default, its end not counted) is an error, found
-///   before more than that was stored. So is a line that is not UTF-8.
+///   before more than that was stored, or is dropped, as [`Oversize`] says. A line that is not UTF-8 is
+///   an error.
 /// - In a datagram the end of the datagram ends the last line too; an empty datagram is an empty line.
 /// - A stream that ends inside a line is an error, [`FrameError::Truncated`], because half a command
 ///   can be another command; [`unterminated`](Lines::unterminated) takes it for a line.
@@ -30,18 +31,29 @@ pub struct Lines {
     /// How much of the input has no newline in it, so that no byte is looked at twice.
     scanned: usize,
     unterminated: bool,
+    oversize: Oversize,
+    /// The input goes on with a line that is too long.
+    skipping: bool,
 }
 
 impl Lines {
     /// Lines of at most `line_bytes_max` bytes, their end not counted.
     pub fn at_most(line_bytes_max: usize) -> Lines {
-        Lines { line_bytes_max, scanned: 0, unterminated: false }
+        let oversize = Oversize::Error;
+        Lines { line_bytes_max, scanned: 0, unterminated: false, oversize, skipping: false }
     }
 
     /// Whether the last line of a stream counts even without a newline. Off by default.
     #[must_use]
     pub fn unterminated(mut self, accepted: bool) -> Lines {
         self.unterminated = accepted;
+        self
+    }
+
+    /// What becomes of a line that is too long.
+    #[must_use]
+    pub fn oversize(mut self, oversize: Oversize) -> Lines {
+        self.oversize = oversize;
         self
     }
 
@@ -53,10 +65,24 @@ impl Lines {
     fn line(&mut self, input: &[u8], end: usize, used: usize) -> Result<Found, FrameError> {
         self.scanned = 0;
         let end = if end > 0 && input[end - 1] == b'\r' { end - 1 } else { end };
-        if end > self.line_bytes_max {
-            return Err(FrameError::TooLong { length: end, limit: self.line_bytes_max });
+        if end <= self.line_bytes_max {
+            return Ok(Found::Frame { body: 0..end, used });
         }
-        Ok(Found::Frame { body: 0..end, used })
+        if self.oversize == Oversize::Skip {
+            return Ok(Found::Skip { used, first: true });
+        }
+        Err(FrameError::TooLong { length: end, limit: self.line_bytes_max })
+    }
+
+    /// Drops what there is of a line that is too long.
+    fn skip(&mut self, input: &[u8], edge: Edge, first: bool) -> Found {
+        let start = std::mem::take(&mut self.scanned).min(input.len());
+        let newline = memchr::memchr(b'\n', &input[start..]);
+        self.skipping = newline.is_none() && edge == Edge::Open;
+        match newline.map_or(input.len(), |at| start + at + 1) {
+            0 => Found::Nothing,
+            used => Found::Skip { used, first },
+        }
     }
 }
 
@@ -72,6 +98,9 @@ impl Codec for Lines {
     type Item = str;
 
     fn find(&mut self, input: &[u8], edge: Edge) -> Result<Found, FrameError> {
+        if self.skipping {
+            return Ok(self.skip(input, edge, false));
+        }
         // A line at the limit may still be followed by `\r\n`.
         let window = input.len().min(self.line_bytes_max.saturating_add(2));
         let start = self.scanned.min(window);
@@ -80,6 +109,10 @@ impl Codec for Lines {
         }
         let content = window - usize::from(input[..window].ends_with(b"\r"));
         if content > self.line_bytes_max {
+            if self.oversize == Oversize::Skip {
+                self.scanned = window;
+                return Ok(self.skip(input, edge, true));
+            }
             return Err(FrameError::TooLong { length: input.len(), limit: self.line_bytes_max });
         }
         match edge {
@@ -110,6 +143,10 @@ impl Codec for Lines {
         out.extend_from_slice(line.as_bytes());
         out.push(b'\n');
         Ok(start..out.len() - 1)
+    }
+
+    fn cuts(&self, error: &FrameError) -> bool {
+        self.oversize.cuts(error)
     }
 }
 

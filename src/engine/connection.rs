@@ -1,15 +1,16 @@
 //! The mechanics of one stream connection, the same on every engine: what was read goes to the
 //! session, what the session says goes to the socket.
 
+use super::Common;
 use crate::buffer::{Out, Scratch};
 use crate::handler::{Letter, Turn};
-use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::session::{Session, Spare};
 use crate::sys;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 /// What a thread needs to give sessions their turns: one buffer to read into, one to encode into.
@@ -20,6 +21,7 @@ pub(crate) struct Desk {
     pub(crate) letters: Arc<Mailbox<Letter>>,
     pub(crate) now: Instant,
     frames_per_turn: u32,
+    skipped: Arc<AtomicU64>,
 }
 
 impl Desk {
@@ -27,7 +29,7 @@ impl Desk {
         read_bytes: usize,
         write_bytes: usize,
         letters: Arc<Mailbox<Letter>>,
-        limits: &Limits,
+        common: &Common,
     ) -> Desk {
         Desk {
             scratch: Scratch::new(read_bytes),
@@ -35,7 +37,8 @@ impl Desk {
             spare: Spare::new(write_bytes),
             letters,
             now: Instant::now(),
-            frames_per_turn: limits.frames_per_turn.max(1),
+            frames_per_turn: common.limits.frames_per_turn.max(1),
+            skipped: common.tally.frames_skipped.clone(),
         }
     }
 
@@ -141,6 +144,7 @@ impl Desk {
             letters: &self.letters,
             token,
             frames_left: self.frames_per_turn,
+            skipped: &self.skipped,
         };
         (turn, &mut self.spare, &self.scratch)
     }

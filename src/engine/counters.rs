@@ -1,6 +1,7 @@
 //! Counters: what a server has done, and why its sessions ended.
 
 use crate::handler::CloseReason;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A snapshot of what a server has done since it started.
@@ -19,6 +20,9 @@ pub struct Counters {
     pub datagram_peers: u64,
     /// Datagrams dropped: from peers beyond the table's limit, malformed, or not wanted.
     pub datagrams_dropped: u64,
+    /// Frames that were dropped because they were too long: see
+    /// [`Oversize::Skip`](crate::codec::Oversize::Skip).
+    pub frames_skipped: u64,
     /// Callbacks that panicked.
     pub panics: u64,
     /// Sessions and blocking handlers that run now.
@@ -73,6 +77,8 @@ pub(crate) struct Tally {
     pub(crate) accept_failed: AtomicU64,
     pub(crate) datagram_peers: AtomicU64,
     pub(crate) datagrams_dropped: AtomicU64,
+    /// Shared with those who read: see [`Turn`](crate::handler::Turn).
+    pub(crate) frames_skipped: Arc<AtomicU64>,
     pub(crate) panics: AtomicU64,
     open: AtomicU64,
     closed: [AtomicU64; REASONS],
@@ -104,6 +110,7 @@ impl Tally {
             accept_failed: self.accept_failed.load(Relaxed),
             datagram_peers: self.datagram_peers.load(Relaxed),
             datagrams_dropped: self.datagrams_dropped.load(Relaxed),
+            frames_skipped: self.frames_skipped.load(Relaxed),
             panics: self.panics.load(Relaxed),
             open: self.open.load(Relaxed),
             closed: Closed {

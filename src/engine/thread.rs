@@ -113,7 +113,7 @@ impl<'a> ThreadSession<'a> {
             berth,
             session,
             token,
-            desk: Desk::new(read_bytes, WRITE_BYTES, letters, &common.limits),
+            desk: Desk::new(read_bytes, WRITE_BYTES, letters, common),
             batch: Batch::new(),
             stop_by: None,
             stopped,

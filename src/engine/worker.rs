@@ -113,7 +113,7 @@ impl Worker {
             orders: Mailbox::new(bell.clone(), usize::MAX),
         };
         Ok(Worker {
-            desk: Desk::new(READ_BYTES, WRITE_BYTES, address.letters.clone(), &common.limits),
+            desk: Desk::new(READ_BYTES, WRITE_BYTES, address.letters.clone(), &common),
             common,
             actors: Slots::new(),
             poll,

@@ -11,7 +11,7 @@ use crate::buffer::Out;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How far a session has come. It only moves forward.
@@ -34,6 +34,8 @@ pub(crate) struct Turn<'w> {
     pub(crate) letters: &'w Arc<Mailbox<Letter>>,
     pub(crate) token: u64,
     pub(crate) frames_left: u32,
+    /// Counts the frames that codecs skip.
+    pub(crate) skipped: &'w AtomicU64,
     /// Output up to here is whole frames; a panic cuts off the rest.
     pub(crate) whole: usize,
 }

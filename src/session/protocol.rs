@@ -2,6 +2,7 @@
 
 use crate::codec::{Codec, Edge, Found, FrameError};
 use crate::handler::{CloseReason, Context, Handler, State, Turn};
+use std::sync::atomic::Ordering;
 
 /// What a session knows of its protocol.
 pub(crate) trait Protocol: Send {
@@ -19,7 +20,7 @@ pub(crate) trait Protocol: Send {
 
 /// How far [`Protocol::frames`] got.
 pub(crate) struct Progress {
-    /// Bytes of whole frames that were handled.
+    /// Bytes of whole frames that were handled, and bytes that the codec skipped.
     pub(crate) used: usize,
     /// The rest is no whole frame: more input is wanted. If false, the session could not go on.
     pub(crate) hungry: bool,
@@ -66,6 +67,15 @@ impl<C: Codec, H: Handler<C>> Protocol for Speech<C, H> {
                     Some(body) if used <= rest.len() && (used > 0 || first) => Ok((body, used)),
                     _ => Err(broken_promise()),
                 },
+                Ok(Found::Skip { used: skipped, first: begins }) if (1..=rest.len()).contains(&skipped) => {
+                    used += skipped;
+                    first = false;
+                    // It counts as a frame does, so that others have their turn.
+                    turn.frames_left -= 1;
+                    turn.skipped.fetch_add(begins.into(), Ordering::Relaxed);
+                    continue;
+                }
+                Ok(Found::Skip { .. }) => Err(broken_promise()),
                 Ok(Found::Need(need)) if edge == Edge::Open => {
                     return Progress { used, hungry: true, need };
                 }
@@ -89,6 +99,7 @@ impl<C: Codec, H: Handler<C>> Protocol for Speech<C, H> {
                 Ok(Err(error)) => state.finish(CloseReason::Handler(error)),
                 // A datagram may be forged: a bad one is dropped, the session goes on.
                 Err(_) if state.is_datagram() => return Progress { used, hungry: false, need: 0 },
+                Err(error) if self.codec.cuts(&error) => state.abort(CloseReason::Frame(error)),
                 Err(error) => state.finish(CloseReason::Frame(error)),
             }
         }

@@ -8,6 +8,7 @@ use crate::codec::Lines;
 use crate::handler::{Context, Outcome, Remote};
 use crate::mailbox::{Bell, Mailbox};
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 struct Rig {
     session: Option<Box<Session>>,
     letters: Arc<Mailbox<Letter>>,
+    skipped: AtomicU64,
     out: Box<Out>,
     spare: Spare,
     now: Instant,
@@ -98,6 +100,7 @@ impl Rig {
         let mut rig = Rig {
             session: Some(session),
             letters: Mailbox::new(Bell::new(Waker::noop().clone()), 1024),
+            skipped: AtomicU64::new(0),
             out: Box::new(Out::new(1024)),
             spare: Spare::new(1024),
             now,
@@ -120,6 +123,7 @@ impl Rig {
             letters: &self.letters,
             token: 0,
             frames_left: session.state().limits.frames_per_turn,
+            skipped: &self.skipped,
         };
         let result = act(session, &mut turn);
         loop {

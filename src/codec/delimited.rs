@@ -1,0 +1,216 @@
+//! Bytes up to a delimiter.
+
+use super::{Codec, Edge, Found, FrameError, Oversize};
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Bytes up to a delimiter, or to whichever of several comes first.
+///
+/// - Of several delimiters the one that *ends* first ends the frame; of those that end at the same
+///   byte it is the longest, so that `\r\n` wins over `\n`. Thus the frames do not depend on cuts.
+/// - The delimiter is not part of the frame, unless [`keep`](Delimited::keep) is asked for.
+/// - The maximum has no default. It does not count the delimiter. See [`Oversize`] for longer frames.
+/// - Every frame ends with its delimiter, the last one of a stream or datagram too: without it, it is
+///   [`FrameError::Truncated`]. Datagrams are sent with the delimiter, and may hold several frames.
+/// - Sending a frame that would arrive as another one is refused.
+///
+/// No byte is looked for twice, however the input is cut.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::codec::{Codec, Delimited, Edge, Found};
+///
+/// let mut codec = Delimited::by_any(["\r\n", "\0"], 1024);
+/// let found = codec.find(b"a\0b\r\n", Edge::Open)?;
+/// assert_eq!(found, Found::Frame { body: 0..1, used: 2 });
+/// # Ok::<(), sockeye::codec::FrameError>(())
+/// ```
+#[derive(Clone)]
+pub struct Delimited {
+    delimiters: Arc<Delimiters>,
+    frame_bytes_max: usize,
+    keep: bool,
+    oversize: Oversize,
+    /// How much of the input has no end of a delimiter in it.
+    scanned: usize,
+    /// The input goes on with a frame that is too long.
+    skipping: bool,
+}
+
+impl Delimited {
+    /// Frames of at most `frame_bytes_max` bytes, each behind it this delimiter.
+    ///
+    /// # Panics
+    ///
+    /// If the delimiter is empty.
+    pub fn by(delimiter: impl AsRef<[u8]>, frame_bytes_max: usize) -> Delimited {
+        Delimited::by_any([delimiter], frame_bytes_max)
+    }
+
+    /// Frames of at most `frame_bytes_max` bytes, each behind it one of these delimiters. Frames are
+    /// sent with the first.
+    ///
+    /// # Panics
+    ///
+    /// If there is no delimiter, or an empty one.
+    pub fn by_any<D: AsRef<[u8]>>(
+        delimiters: impl IntoIterator<Item = D>,
+        frame_bytes_max: usize,
+    ) -> Delimited {
+        let all = delimiters.into_iter().map(|delimiter| delimiter.as_ref().to_vec()).collect();
+        let delimiters = Arc::new(Delimiters::new(all));
+        let (keep, oversize) = (false, Oversize::Error);
+        Delimited { delimiters, frame_bytes_max, keep, oversize, scanned: 0, skipping: false }
+    }
+
+    /// Whether frames are handed out with their delimiter. What is sent then has one too. Off by
+    /// default.
+    #[must_use]
+    pub fn keep(mut self, kept: bool) -> Delimited {
+        self.keep = kept;
+        self
+    }
+
+    /// What becomes of a frame that is too long.
+    #[must_use]
+    pub fn oversize(mut self, oversize: Oversize) -> Delimited {
+        self.oversize = oversize;
+        self
+    }
+
+    fn too_long(&self, length: usize) -> FrameError {
+        FrameError::TooLong { length, limit: self.frame_bytes_max }
+    }
+
+    /// Drops what there is of a frame that is too long, but for bytes that may begin its delimiter.
+    fn skip(&mut self, input: &[u8], edge: Edge, first: bool) -> Found {
+        let end = self.delimiters.first_end(input, self.scanned.min(input.len()));
+        self.skipping = end.is_none() && edge == Edge::Open;
+        let tail = if self.skipping { input.len().min(self.delimiters.longest() - 1) } else { 0 };
+        self.scanned = tail;
+        match end.map_or(input.len() - tail, |(_, used)| used) {
+            0 => Found::Nothing,
+            used => Found::Skip { used, first },
+        }
+    }
+}
+
+impl Codec for Delimited {
+    type Frame<'a> = &'a [u8];
+    type Item = [u8];
+
+    fn find(&mut self, input: &[u8], edge: Edge) -> Result<Found, FrameError> {
+        if self.skipping {
+            return Ok(self.skip(input, edge, false));
+        }
+        // A delimiter that ends a frame of the longest kind ends within this.
+        let enough = self.frame_bytes_max.saturating_add(self.delimiters.longest());
+        let window = input.len().min(enough);
+        let start = std::mem::take(&mut self.scanned).min(window);
+        match self.delimiters.first_end(&input[..window], start) {
+            Some((end, used)) if end <= self.frame_bytes_max => {
+                Ok(Found::Frame { body: 0..if self.keep { used } else { end }, used })
+            }
+            Some((_, used)) if self.oversize == Oversize::Skip => {
+                Ok(Found::Skip { used, first: true })
+            }
+            Some((end, _)) => Err(self.too_long(end)),
+            None if window == enough && self.oversize == Oversize::Skip => {
+                self.scanned = window;
+                Ok(self.skip(input, edge, true))
+            }
+            None if window == enough => Err(self.too_long(input.len())),
+            None if edge == Edge::Open => {
+                self.scanned = window;
+                Ok(Found::Nothing)
+            }
+            None => Err(FrameError::truncated(input)),
+        }
+    }
+
+    fn view<'a>(&self, body: &'a [u8]) -> Result<&'a [u8], FrameError> {
+        Ok(body)
+    }
+
+    fn encode(&self, item: &[u8], out: &mut Vec<u8>) -> Result<Range<usize>, FrameError> {
+        let start = out.len();
+        out.extend_from_slice(item);
+        if !self.keep {
+            out.extend_from_slice(&self.delimiters.sent);
+        }
+        // The end may also lie across the item and the delimiter, as in `a` + `aa`.
+        let (end, used) = match self.delimiters.first_end(&out[start..], 0) {
+            Some(found) => found,
+            None => return Err(FrameError::Protocol("item does not end with a delimiter".into())),
+        };
+        if used < out.len() - start || (!self.keep && end < item.len()) {
+            return Err(FrameError::Delimiter { at: end });
+        }
+        if end > self.frame_bytes_max {
+            return Err(self.too_long(end));
+        }
+        Ok(start..out.len())
+    }
+
+    fn cuts(&self, error: &FrameError) -> bool {
+        self.oversize.cuts(error)
+    }
+}
+
+impl fmt::Debug for Delimited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delimited")
+            .field("delimiters", &self.delimiters.all)
+            .field("frame_bytes_max", &self.frame_bytes_max)
+            .field("keep", &self.keep)
+            .field("oversize", &self.oversize)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What all clones of a codec share.
+struct Delimiters {
+    /// The longest first.
+    all: Vec<Vec<u8>>,
+    sent: Vec<u8>,
+    /// Which bytes a delimiter ends with.
+    last: [bool; 256],
+}
+
+impl Delimiters {
+    fn new(mut all: Vec<Vec<u8>>) -> Delimiters {
+        let sent = all.first().expect("there is a delimiter, as the docs ask").clone();
+        let mut last = [false; 256];
+        for delimiter in &all {
+            let byte = delimiter.last().expect("no delimiter is empty, as the docs ask");
+            last[usize::from(*byte)] = true;
+        }
+        all.sort_by_key(|delimiter| std::cmp::Reverse(delimiter.len()));
+        Delimiters { all, sent, last }
+    }
+
+    fn longest(&self) -> usize {
+        self.all[0].len()
+    }
+
+    /// Where the first delimiter that ends behind `from` starts and ends.
+    fn first_end(&self, bytes: &[u8], from: usize) -> Option<(usize, usize)> {
+        let mut at = from;
+        while let Some(step) = self.last_byte(&bytes[at..]) {
+            at += step + 1;
+            if let Some(found) = self.all.iter().find(|one| bytes[..at].ends_with(one)) {
+                return Some((at - found.len(), at));
+            }
+        }
+        None
+    }
+
+    fn last_byte(&self, bytes: &[u8]) -> Option<usize> {
+        match &self.all[..] {
+            [one] => memchr::memchr(one[one.len() - 1], bytes),
+            _ => bytes.iter().position(|byte| self.last[usize::from(*byte)]),
+        }
+    }
+}
