@@ -91,7 +91,9 @@ pub struct LengthDelimited {
 impl LengthDelimited {
     /// Four bytes of length, the highest first, then at most `frame_bytes_max` bytes.
     pub fn at_most(frame_bytes_max: usize) -> LengthDelimited {
-        LengthDelimited::builder().build(frame_bytes_max).expect("frames of nothing are always left")
+        LengthDelimited::builder()
+            .build(frame_bytes_max)
+            .expect("frames of nothing are always left")
     }
 
     /// Any other header. It begins as that of [`at_most`](LengthDelimited::at_most).

@@ -67,7 +67,9 @@ impl<C: Codec, H: Handler<C>> Protocol for Speech<C, H> {
                     Some(body) if used <= rest.len() && (used > 0 || first) => Ok((body, used)),
                     _ => Err(broken_promise()),
                 },
-                Ok(Found::Skip { used: skipped, first: begins }) if (1..=rest.len()).contains(&skipped) => {
+                Ok(Found::Skip { used: skipped, first: begins })
+                    if (1..=rest.len()).contains(&skipped) =>
+                {
                     used += skipped;
                     first = false;
                     // It counts as a frame does, so that others have their turn.
