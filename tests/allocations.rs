@@ -4,7 +4,7 @@
 //! of std, which allocate nothing. The tests take turns.
 #![allow(unsafe_code, reason = "a global allocator that counts can be had in no other way")]
 
-use sockeye::codec::Lines;
+use sockeye::codec::{LengthDelimited, Lines};
 use sockeye::engine::Events;
 use sockeye::handler::Context;
 use sockeye::server::{Server, ServerHandle};
@@ -21,13 +21,18 @@ struct Counting;
 
 static CALLS: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicI64 = AtomicI64::new(0);
+static PEAK: AtomicI64 = AtomicI64::new(0);
+
+fn taken(bytes: i64) {
+    PEAK.fetch_max(BYTES.fetch_add(bytes, Relaxed) + bytes, Relaxed);
+}
 
 // SAFETY: every call is handed on to `System` as it came, which keeps the contract; counting is
 // atomic and allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         CALLS.fetch_add(1, Relaxed);
-        BYTES.fetch_add(layout.size() as i64, Relaxed);
+        taken(layout.size() as i64);
         // SAFETY: the caller keeps the contract of `alloc`, which is that of `System`.
         unsafe { System.alloc(layout) }
     }
@@ -40,14 +45,14 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         CALLS.fetch_add(1, Relaxed);
-        BYTES.fetch_add(layout.size() as i64, Relaxed);
+        taken(layout.size() as i64);
         // SAFETY: the caller keeps the contract of `alloc_zeroed`, which is that of `System`.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         CALLS.fetch_add(1, Relaxed);
-        BYTES.fetch_add(size as i64 - layout.size() as i64, Relaxed);
+        taken(size as i64 - layout.size() as i64);
         // SAFETY: `memory` came from `System` by one of the calls here, with this layout.
         unsafe { System.realloc(memory, layout, size) }
     }
@@ -139,6 +144,45 @@ fn an_idle_connection_keeps_at_most_256_bytes() {
     assert!(each <= 256.0, "{each:.0} bytes for each of {count} idle connections");
     drop((first, clients));
     stop(server);
+}
+
+/// A peer promises a frame and sends nothing of it.
+#[test]
+fn a_promised_length_takes_no_memory() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let serve = |width, frame_bytes_max| {
+        let codec = LengthDelimited::builder().width(width).build(frame_bytes_max).unwrap();
+        let server = Server::tcp("127.0.0.1:0").engine(Events::workers(1)).codec(codec);
+        server.serve(|frame: &[u8], cx: &mut Context<'_, LengthDelimited>| cx.send(frame)).unwrap()
+    };
+    // As much as the field can say is over the limit, or is allowed.
+    for (width, frame_bytes_max) in [(4, 1 << 20), (8, 1 << 20), (4, u32::MAX as usize)] {
+        let server = serve(width, frame_bytes_max);
+        let mut one = vec![0; width];
+        one.push(b'x');
+        one[width - 1] = 1;
+        let mut reply = vec![0; one.len()];
+        let (mut client, mut other) = (connect(&server), connect(&server));
+        for client in [&mut client, &mut other] {
+            client.write_all(&one).unwrap();
+            client.read_exact(&mut reply).unwrap();
+        }
+        let before = BYTES.load(Relaxed);
+        PEAK.store(before, Relaxed);
+        client.write_all(&vec![0xFF; width]).unwrap();
+        if frame_bytes_max == 1 << 20 {
+            assert_eq!(client.read(&mut reply).unwrap(), 0, "it is refused");
+        }
+        // The worker has read the length once it answers what came behind it.
+        for _ in 0..10 {
+            other.write_all(&one).unwrap();
+            other.read_exact(&mut reply).unwrap();
+        }
+        let taken = PEAK.load(Relaxed) - before;
+        assert!(taken <= 64 * 1024, "{taken} bytes were taken for {width} bytes of length");
+        drop((client, other));
+        stop(server);
+    }
 }
 
 fn descriptors_max() -> usize {

@@ -121,7 +121,10 @@ impl Codec for Delimited {
                 self.scanned = window;
                 Ok(self.skip(input, edge, true))
             }
-            None if window == enough => Err(self.too_long(input.len())),
+            None if window == enough => {
+                let end = self.delimiters.first_end(input, window);
+                Err(self.too_long(end.map_or(input.len(), |(end, _)| end)))
+            }
             None if edge == Edge::Open => {
                 self.scanned = window;
                 Ok(Found::Nothing)

@@ -113,7 +113,8 @@ impl Codec for Lines {
                 self.scanned = window;
                 return Ok(self.skip(input, edge, true));
             }
-            return Err(FrameError::TooLong { length: input.len(), limit: self.line_bytes_max });
+            let length = memchr::memchr(b'\n', input).unwrap_or(input.len());
+            return Err(FrameError::TooLong { length, limit: self.line_bytes_max });
         }
         match edge {
             Edge::Open => {

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::buffer::Out;
-use crate::codec::Lines;
+use crate::codec::{Lines, Oversize};
 use crate::handler::{Context, Outcome, Remote};
 use crate::mailbox::{Bell, Mailbox};
 use std::sync::Mutex;
@@ -87,6 +87,10 @@ impl Handler<Lines> for Noted {
 
 impl Rig {
     fn new(change: impl FnOnce(&mut Limits)) -> (Rig, Remote<Lines>) {
+        Rig::with(Lines::at_most(1024), change)
+    }
+
+    fn with(lines: Lines, change: impl FnOnce(&mut Limits)) -> (Rig, Remote<Lines>) {
         let mut limits = Limits::default();
         change(&mut limits);
         let log = Log::default();
@@ -95,8 +99,7 @@ impl Rig {
         let peer = Peer::tcp(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
         let now = Instant::now();
         let limits = Arc::new(limits);
-        let session =
-            Session::new(Lines::at_most(1024), handler, peer, Side::Accepted, limits, now);
+        let session = Session::new(lines, handler, peer, Side::Accepted, limits, now);
         let mut rig = Rig {
             session: Some(session),
             letters: Mailbox::new(Bell::new(Waker::noop().clone()), 1024),
@@ -223,6 +226,48 @@ fn an_unfinished_frame_is_all_that_is_kept() {
     assert_eq!(rig.session.as_ref().unwrap().kept, b"half");
     rig.read(b"-way\n");
     assert_eq!(rig.session.as_ref().unwrap().kept.capacity(), 0, "an idle session owns no buffer");
+}
+
+#[test]
+fn a_line_that_is_skipped_is_not_kept_and_is_counted_once() {
+    let lines = Lines::at_most(8).oversize(Oversize::Skip);
+    for piece in [1, 3, 1000] {
+        let (mut rig, _) = Rig::with(lines.clone(), |_| {});
+        rig.read(b"before\n");
+        for _ in 0..5000 / piece {
+            rig.read(&b"x".repeat(piece));
+            let kept = rig.session.as_ref().unwrap().kept.len();
+            assert!(kept <= 10, "{kept} bytes were kept");
+        }
+        rig.read(b"\nafter\n");
+        assert_eq!(rig.log(), ["open", "frame before", "frame after"]);
+        assert_eq!(rig.skipped.load(Ordering::Relaxed), 1);
+        rig.read(b"too long a line, and no end");
+        rig.turn(Session::eof);
+        assert_eq!(rig.close().0, "closed by the peer");
+    }
+}
+
+#[test]
+fn what_is_skipped_counts_as_a_frame_of_its_turn() {
+    let lines = Lines::at_most(4).oversize(Oversize::Skip);
+    let (mut rig, _) = Rig::with(lines, |limits| limits.frames_per_turn = 2);
+    let taken = rig.turn(|session, turn| session.receive(b"long 1\nlong 2\nlong 3\nok\n", turn));
+    assert_eq!(taken, 14);
+    rig.read(b"long 3\nok\n");
+    assert_eq!(rig.sent, b"ok\n");
+}
+
+#[test]
+fn a_line_that_cuts_the_connection_takes_unsent_replies_with_it() {
+    let (mut rig, _) = Rig::with(Lines::at_most(8).oversize(Oversize::Close), |_| {});
+    rig.read(b"reply\n");
+    rig.read(b"no reply\ntoo long\nnor this\n");
+    assert_eq!(rig.sent, b"reply\nno reply\ntoo long\nnor this\n", "all are short enough");
+    rig.read(b"lost\nmuch too long\n");
+    assert!(rig.is_over() && rig.session.as_ref().unwrap().wants_reset());
+    assert!(!rig.sent.ends_with(b"lost\n"));
+    assert_eq!(rig.close().0, "bad frame: frame of 13 bytes or more is over the limit of 8");
 }
 
 #[test]
