@@ -4,7 +4,6 @@
 //!     cargo run --example custom_codec
 //!
 //! There is nothing to type. For each engine and each kind of socket two lines appear, such as
-//!
 //!     events   udp://127.0.0.1:39211                    Add(40, 2) -> Sum(42)
 
 use sockeye::client::Client;
@@ -15,8 +14,6 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::time::Duration;
-
-const USAGE: &str = "usage: custom_codec";
 
 /// On the wire: the length in two bytes, a letter for the kind, and what belongs to it.
 #[derive(Debug)]
@@ -34,11 +31,9 @@ struct Messages(LengthDelimited);
 impl Codec for Messages {
     type Frame<'a> = Message;
     type Item = Message;
-
     fn find(&mut self, input: &[u8], edge: Edge) -> Result<Found, FrameError> {
         self.0.find(input, edge)
     }
-
     fn view(&self, body: &[u8]) -> Result<Message, FrameError> {
         Ok(match *body {
             [b'H', ref name @ ..] => Message::Hello(String::from_utf8_lossy(name).into_owned()),
@@ -50,7 +45,6 @@ impl Codec for Messages {
             _ => return Err(FrameError::Protocol("no such message".into())),
         })
     }
-
     fn encode(&self, message: &Message, out: &mut Vec<u8>) -> Result<Range<usize>, FrameError> {
         let body = match message {
             Message::Hello(name) => [b"H", name.as_bytes()].concat(),
@@ -74,7 +68,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     if let Some(argument) = lexopt::Parser::from_env().next()? {
         use lexopt::prelude::*;
         match argument {
-            Long("help") | Short('h') => return Ok(writeln!(out, "{USAGE}")?),
+            Long("help") | Short('h') => return Ok(writeln!(out, "usage: custom_codec")?),
             other => return Err(other.unexpected().into()),
         }
     }

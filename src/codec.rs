@@ -30,7 +30,7 @@ mod tests;
 pub use bytes::Bytes;
 pub use delimited::Delimited;
 pub use fixed::Fixed;
-pub use length::{LayoutError, LengthDelimited, LengthDelimitedBuilder};
+pub use length::{LengthDelimited, LengthDelimitedBuilder};
 pub use lines::Lines;
 
 use std::error::Error;

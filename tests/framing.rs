@@ -3,7 +3,7 @@
 mod matrix;
 
 use matrix::{
-    Cell, Kind, Random, eventually, name, next, on_datagrams, on_kinds, on_streams, stop,
+    Cell, Kind, Random, eventually, name, next, on_all, on_datagrams, on_kinds, on_streams, stop,
 };
 use sockeye::client::Client;
 use sockeye::codec::{
@@ -35,10 +35,9 @@ on_streams! {
 
 on_datagrams! { datagrams_hold_whole_frames }
 
-on_kinds! {
-    a_client_skips_what_is_too_long_for_it
-    [tcp4 Tcp4, tcp6 Tcp6, unix Unix, udp4 Udp4, udp6 Udp6]
-}
+on_all! { a_client_skips_what_is_too_long_for_it }
+
+on_kinds! { messages_of_a_connection_hold_whole_frames [unix_seqpacket UnixSeqPacket] }
 
 /// Reverses lines and tells how it ended.
 struct Reverse(mpsc::Sender<CloseReason>);
@@ -528,4 +527,28 @@ fn datagrams_hold_whole_frames(cell: &Cell) {
     assert_eq!(post.ask("four"), "four");
     eventually("they are counted", || server.counters().datagrams_dropped == 4);
     stop(&server);
+}
+
+fn messages_of_a_connection_hold_whole_frames(cell: &Cell) {
+    let codec = LengthDelimited::at_most(8);
+    let input = "\0\0\0\x09too long.\0\0\0\x04good";
+    let (server, _ended) = echo_bytes(cell, codec.clone().oversize(Oversize::Skip));
+    let post = cell.post(&server);
+    assert_eq!(post.ask(input), "\0\0\0\x04good");
+    post.send(b"\0\0\0\x7Fand its end does not come");
+    assert_eq!(post.ask("\0\0\0\x01x"), "\0\0\0\x01x", "the next message is its own");
+    assert_eq!(server.counters().frames_skipped, 2);
+    drop(post);
+    stop(&server);
+    for oversize in [Oversize::Error, Oversize::Close] {
+        let (server, ended) = echo_bytes(cell, codec.clone().oversize(oversize));
+        let post = cell.post(&server);
+        post.send(input.as_bytes());
+        eventually("the session has ended", || {
+            server.counters().closed.frame == 1 || oversize == Oversize::Error
+        });
+        drop(post);
+        assert_eq!(next(&ended), over(9, 8));
+        stop(&server);
+    }
 }

@@ -1,14 +1,13 @@
 //! Bytes up to a delimiter.
 
 use super::{Codec, Edge, Found, FrameError, Oversize};
-use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes up to a delimiter, or to whichever of several comes first.
 ///
 /// - Of several delimiters the one that *ends* first ends the frame; of those that end at the same
-///   byte it is the longest, so that `\r\n` wins over `\n`. Thus the frames do not depend on cuts.
+///   byte it is the longest, so that `\r\n` wins over `\n`.
 /// - The delimiter is not part of the frame, unless [`keep`](Delimited::keep) is asked for.
 /// - The maximum has no default. It does not count the delimiter. See [`Oversize`] for longer frames.
 /// - Every frame ends with its delimiter, the last one of a stream or datagram too: without it, it is
@@ -27,7 +26,7 @@ use std::sync::Arc;
 /// assert_eq!(found, Found::Frame { body: 0..1, used: 2 });
 /// # Ok::<(), sockeye::codec::FrameError>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Delimited {
     delimiters: Arc<Delimiters>,
     frame_bytes_max: usize,
@@ -144,9 +143,8 @@ impl Codec for Delimited {
             out.extend_from_slice(&self.delimiters.sent);
         }
         // The end may also lie across the item and the delimiter, as in `a` + `aa`.
-        let (end, used) = match self.delimiters.first_end(&out[start..], 0) {
-            Some(found) => found,
-            None => return Err(FrameError::Protocol("item does not end with a delimiter".into())),
+        let Some((end, used)) = self.delimiters.first_end(&out[start..], 0) else {
+            return Err(FrameError::Protocol("item does not end with a delimiter".into()));
         };
         if used < out.len() - start || (!self.keep && end < item.len()) {
             return Err(FrameError::Delimiter { at: end });
@@ -162,35 +160,25 @@ impl Codec for Delimited {
     }
 }
 
-impl fmt::Debug for Delimited {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Delimited")
-            .field("delimiters", &self.delimiters.all)
-            .field("frame_bytes_max", &self.frame_bytes_max)
-            .field("keep", &self.keep)
-            .field("oversize", &self.oversize)
-            .finish_non_exhaustive()
-    }
-}
-
 /// What all clones of a codec share.
+#[derive(Debug)]
 struct Delimiters {
     /// The longest first.
     all: Vec<Vec<u8>>,
     sent: Vec<u8>,
-    /// Which bytes a delimiter ends with.
-    last: [bool; 256],
+    /// The bytes that they end with.
+    last: Vec<u8>,
 }
 
 impl Delimiters {
     fn new(mut all: Vec<Vec<u8>>) -> Delimiters {
         let sent = all.first().expect("there is a delimiter, as the docs ask").clone();
-        let mut last = [false; 256];
-        for delimiter in &all {
-            let byte = delimiter.last().expect("no delimiter is empty, as the docs ask");
-            last[usize::from(*byte)] = true;
-        }
-        all.sort_by_key(|delimiter| std::cmp::Reverse(delimiter.len()));
+        let last_byte =
+            |one: &Vec<u8>| *one.last().expect("no delimiter is empty, as the docs ask");
+        let mut last: Vec<u8> = all.iter().map(last_byte).collect();
+        last.sort_unstable();
+        last.dedup();
+        all.sort_by_key(|one| std::cmp::Reverse(one.len()));
         Delimiters { all, sent, last }
     }
 
@@ -201,19 +189,16 @@ impl Delimiters {
     /// Where the first delimiter that ends behind `from` starts and ends.
     fn first_end(&self, bytes: &[u8], from: usize) -> Option<(usize, usize)> {
         let mut at = from;
-        while let Some(step) = self.last_byte(&bytes[at..]) {
-            at += step + 1;
+        loop {
+            let rest = &bytes[at..];
+            at += 1 + match self.last[..] {
+                [a] => memchr::memchr(a, rest),
+                [a, b] => memchr::memchr2(a, b, rest),
+                _ => rest.iter().position(|byte| self.last.contains(byte)),
+            }?;
             if let Some(found) = self.all.iter().find(|one| bytes[..at].ends_with(one)) {
                 return Some((at - found.len(), at));
             }
-        }
-        None
-    }
-
-    fn last_byte(&self, bytes: &[u8]) -> Option<usize> {
-        match &self.all[..] {
-            [one] => memchr::memchr(one[one.len() - 1], bytes),
-            _ => bytes.iter().position(|byte| self.last[usize::from(*byte)]),
         }
     }
 }

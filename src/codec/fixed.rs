@@ -33,10 +33,6 @@ impl Fixed {
         assert!(frame_bytes > 0, "frames of no bytes have no end");
         Fixed { frame_bytes }
     }
-
-    fn too_long(&self, length: usize) -> FrameError {
-        FrameError::TooLong { length, limit: self.frame_bytes }
-    }
 }
 
 impl Codec for Fixed {
@@ -46,7 +42,9 @@ impl Codec for Fixed {
     fn find(&mut self, input: &[u8], edge: Edge) -> Result<Found, FrameError> {
         let used = self.frame_bytes;
         match edge {
-            Edge::Message if input.len() > used => Err(self.too_long(input.len())),
+            Edge::Message if input.len() > used => {
+                Err(FrameError::TooLong { length: input.len(), limit: used })
+            }
             _ if input.len() >= used => Ok(Found::Frame { body: 0..used, used }),
             Edge::Open if input.is_empty() => Ok(Found::Nothing),
             Edge::Open => Ok(Found::Need(used)),
@@ -59,10 +57,7 @@ impl Codec for Fixed {
     }
 
     fn encode(&self, item: &[u8], out: &mut Vec<u8>) -> Result<Range<usize>, FrameError> {
-        if item.len() > self.frame_bytes {
-            return Err(self.too_long(item.len()));
-        }
-        if item.len() < self.frame_bytes {
+        if item.len() != self.frame_bytes {
             let (length, wanted) = (item.len(), self.frame_bytes);
             let error = format!("item of {length} bytes, frames have {wanted}");
             return Err(FrameError::Protocol(error.into()));

@@ -1,8 +1,6 @@
 //! Frames that begin with their length.
 
 use super::{Codec, Edge, Found, FrameError, Oversize};
-use std::error::Error;
-use std::fmt;
 use std::ops::Range;
 
 /// Frames with a header that says how long they are.
@@ -11,9 +9,9 @@ use std::ops::Range;
 /// many bytes, which are the frame. [`builder`](LengthDelimited::builder) describes other headers:
 ///
 /// ```text
-///   ├── offset ──┼── width ──┤◄── value of the field + adjustment ──►│
-///   │   bytes    │  length   │   bytes                               │
-///   ├──── strip ──────┼──────── the frame, at most the maximum ──────┤
+///   ├── offset ──┼── width ──┼── value of the length + adjustment ──┤
+///   │   bytes    │  length   │   bytes                              │
+///   ├──────── strip ─────────┼── the frame: at most the maximum ────┤   strip may also be another
 /// ```
 ///
 /// - The maximum has no default. A longer frame is refused or skipped as soon as its header is there,
@@ -34,7 +32,7 @@ use std::ops::Range;
 /// let mut codec = layout.build(1024)?;
 /// let found = codec.find(b"K\x05\x00hi", Edge::Open)?;
 /// assert_eq!(found, Found::Frame { body: 0..5, used: 5 });
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # Ok::<(), sockeye::codec::FrameError>(())
 /// ```
 ///
 /// Typed messages: a codec of your own leaves the framing to this one.
@@ -44,38 +42,31 @@ use std::ops::Range;
 /// use std::ops::Range;
 ///
 /// #[derive(Debug, PartialEq)]
-/// enum Command { Reset, Add(u32) }
+/// struct Point { x: i16, y: i16 }
 ///
 /// #[derive(Clone, Debug)]
-/// struct Commands(LengthDelimited);
+/// struct Points(LengthDelimited);
 ///
-/// impl Codec for Commands {
-///     type Frame<'a> = Command;
-///     type Item = Command;
+/// impl Codec for Points {
+///     type Frame<'a> = Point;
+///     type Item = Point;
 ///     fn find(&mut self, input: &[u8], edge: Edge) -> Result<Found, FrameError> {
 ///         self.0.find(input, edge)
 ///     }
-///     fn view(&self, body: &[u8]) -> Result<Command, FrameError> {
-///         match *body {
-///             [b'R'] => Ok(Command::Reset),
-///             [b'A', a, b, c, d] => Ok(Command::Add(u32::from_be_bytes([a, b, c, d]))),
-///             _ => Err(FrameError::Protocol("no such command".into())),
-///         }
+///     fn view(&self, body: &[u8]) -> Result<Point, FrameError> {
+///         let &[a, b, c, d] = body else { return Err(FrameError::Protocol("no point".into())) };
+///         Ok(Point { x: i16::from_be_bytes([a, b]), y: i16::from_be_bytes([c, d]) })
 ///     }
-///     fn encode(&self, item: &Command, out: &mut Vec<u8>) -> Result<Range<usize>, FrameError> {
-///         match item {
-///             Command::Reset => self.0.encode(b"R", out),
-///             Command::Add(n) => self.0.encode(&[b"A", &n.to_be_bytes()[..]].concat(), out),
-///         }
+///     fn encode(&self, item: &Point, out: &mut Vec<u8>) -> Result<Range<usize>, FrameError> {
+///         self.0.encode(&[item.x.to_be_bytes(), item.y.to_be_bytes()].concat(), out)
 ///     }
 /// }
 ///
-/// let mut commands = Commands(LengthDelimited::at_most(16));
-/// let mut bytes = Vec::new();
-/// commands.encode(&Command::Add(7), &mut bytes)?;
-/// assert_eq!(bytes, b"\0\0\0\x05A\0\0\0\x07");
-/// assert_eq!(commands.find(&bytes, Edge::Open)?, Found::Frame { body: 4..9, used: 9 });
-/// assert_eq!(commands.view(&bytes[4..])?, Command::Add(7));
+/// let mut out = Vec::new();
+/// let points = Points(LengthDelimited::at_most(16));
+/// points.encode(&Point { x: 1, y: -1 }, &mut out)?;
+/// assert_eq!(out, b"\0\0\0\x04\0\x01\xFF\xFF");
+/// assert_eq!(points.view(&out[4..])?, Point { x: 1, y: -1 });
 /// # Ok::<(), FrameError>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -151,7 +142,7 @@ impl Codec for LengthDelimited {
         };
         let body = total - self.strip as i128;
         if total < self.layout.header() || body < 0 {
-            return Err(FrameError::Protocol("a length is less than that of its header".into()));
+            return Err(wrong("a length is less than that of its header"));
         }
         if body > self.frame_bytes_max as i128 {
             if self.oversize == Oversize::Skip {
@@ -181,7 +172,7 @@ impl Codec for LengthDelimited {
         let behind = self.strip as i128 + item.len() as i128 - self.layout.header();
         let value = match u64::try_from(behind - i128::from(adjustment)) {
             Ok(value) if behind >= 0 => value,
-            _ => return Err(FrameError::Protocol("item is shorter than its header says".into())),
+            _ => return Err(wrong("item is shorter than its header says")),
         };
         let start = out.len();
         out.reserve(self.strip + item.len());
@@ -251,14 +242,14 @@ impl LengthDelimitedBuilder {
     ///
     /// The length has no bytes or more than eight, stripping would leave only part of it, or there
     /// is no frame of that size that the field can tell of.
-    pub fn build(self, frame_bytes_max: usize) -> Result<LengthDelimited, LayoutError> {
+    pub fn build(self, frame_bytes_max: usize) -> Result<LengthDelimited, FrameError> {
         if !(1..=8).contains(&self.width) {
-            return Err(LayoutError("a length has one to eight bytes"));
+            return Err(wrong("a length has one to eight bytes"));
         }
         let header = self.header();
         let strip = self.strip.map_or(header, |strip| strip as i128);
         if strip > self.offset as i128 && strip < header {
-            return Err(LayoutError("stripping would leave a part of the length"));
+            return Err(wrong("stripping would leave a part of the length"));
         }
         let value_max = i128::from(u64::MAX >> (64 - 8 * self.width));
         let adjusted = header + i128::from(self.adjustment);
@@ -267,7 +258,7 @@ impl LengthDelimitedBuilder {
             // More than that no slice can hold.
             .min(isize::MAX as i128);
         if longest < header.max(strip).max(adjusted) {
-            return Err(LayoutError("no frame is long enough for its header and short enough"));
+            return Err(wrong("no frame is long enough for its header and short enough"));
         }
         Ok(LengthDelimited {
             layout: self,
@@ -284,14 +275,6 @@ impl LengthDelimitedBuilder {
     }
 }
 
-/// Frames of a [`LengthDelimitedBuilder`] could not be told or not be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LayoutError(&'static str);
-
-impl fmt::Display for LayoutError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
+fn wrong(what: &'static str) -> FrameError {
+    FrameError::Protocol(what.into())
 }
-
-impl Error for LayoutError {}

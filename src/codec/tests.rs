@@ -1,5 +1,7 @@
 //! What every codec keeps: the same frames however the input is cut, no more kept than the limit, and
 //! what is sent is what arrives.
+//!
+//! Long because: all codecs are tried by the same reader, at each limit and at random.
 
 use super::*;
 use proptest::collection::vec;
@@ -372,7 +374,7 @@ fn frames_of_one_length() {
     assert_eq!(message(&codec, b"abcdef"), [Seen::TooLong(3)]);
     assert_eq!(encode(&codec, &[b"abc"]).unwrap(), b"abc");
     assert!(matches!(encode(&codec, &[b"ab"]), Err(FrameError::Protocol(_))));
-    assert!(matches!(encode(&codec, &[b"abcd"]), Err(FrameError::TooLong { length: 4, limit: 3 })));
+    assert!(matches!(encode(&codec, &[b"abcd"]), Err(FrameError::Protocol(_))));
 }
 
 // ---- All of them, at random ---------------------------------------------------------------------
