@@ -20,6 +20,7 @@ mod listeners;
 mod plan;
 mod slots;
 mod stop;
+mod stream;
 mod thread;
 mod threads;
 mod worker;

@@ -72,7 +72,7 @@ impl Session {
 
     /// Hands in bytes of a stream. Returns how many were taken; the rest is to be handed in again
     /// once the output is flushed, or kept.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn receive(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> usize {
         match self.state.phase {
             Phase::Open => {}
@@ -397,7 +397,7 @@ impl Session {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn frames(&mut self, input: &[u8], edge: Edge, turn: &mut Turn<'_>) -> Progress {
         let Session { state, protocol, .. } = self;
         let run = AssertUnwindSafe(|| protocol.frames(input, edge, state, turn));

@@ -85,7 +85,7 @@ impl Transport {
 
     /// Whether the edges of messages are kept: everything but streams.
     pub fn keeps_messages(self) -> bool {
-        self.socket_type() != SocketType::Stream
+        !matches!(self, Transport::Tcp | Transport::Unix)
     }
 
     /// Whether it runs over Unix sockets, rather than IP.

@@ -82,6 +82,7 @@ impl Desk {
     }
 
     /// Reads once from a connection and gives the session what came: bytes, a message, or the end.
+    #[inline]
     pub(crate) fn read(
         &mut self,
         session: &mut Session,
@@ -90,26 +91,42 @@ impl Desk {
         wait: bool,
     ) -> io::Result<usize> {
         let wire = Wire::Stream(socket);
-        let into = self.scratch.as_mut();
-        let received = if session.takes_records() {
-            sys::io::receive_record(socket, into, wait)?
-        } else {
-            let received = if wait {
-                sys::io::receive(socket, into)
-            } else {
-                sys::io::receive_now(socket, into)
-            };
-            Some(received?).filter(|length| *length > 0)
-        };
-        self.now = if wait { Instant::now() } else { self.now };
-        match received {
-            None => self.turn(session, token, wire, Session::eof),
-            Some(length) if session.takes_records() => {
-                self.feed_record(session, token, wire, length)
-            }
-            Some(length) => self.feed(session, token, wire, length),
+        if session.takes_records() {
+            return self.read_record(session, token, socket, wait);
         }
-        Ok(received.unwrap_or(0))
+        let into = self.scratch.as_mut();
+        let length = if wait {
+            sys::io::receive(socket, into)?
+        } else {
+            sys::io::receive_now(socket, into)?
+        };
+        if wait {
+            self.now = Instant::now();
+        }
+        match length {
+            0 => self.turn(session, token, wire, Session::eof),
+            _ => self.feed(session, token, wire, length),
+        }
+        Ok(length)
+    }
+
+    fn read_record(
+        &mut self,
+        session: &mut Session,
+        token: u64,
+        socket: BorrowedFd<'_>,
+        wait: bool,
+    ) -> io::Result<usize> {
+        let wire = Wire::Stream(socket);
+        let record = sys::io::receive_record(socket, self.scratch.as_mut(), wait)?;
+        if wait {
+            self.now = Instant::now();
+        }
+        match record {
+            None => self.turn(session, token, wire, Session::eof),
+            Some(length) => self.feed_record(session, token, wire, length),
+        }
+        Ok(record.unwrap_or(0))
     }
 
     fn feed_record(&mut self, session: &mut Session, token: u64, wire: Wire<'_>, length: usize) {
@@ -136,6 +153,7 @@ impl Desk {
         handled
     }
 
+    #[inline(always)]
     fn split(&mut self, token: u64) -> (Turn<'_>, &mut Spare, &Scratch) {
         let turn = Turn {
             now: self.now,

@@ -18,6 +18,7 @@ use super::connection::{Desk, Wire};
 use super::datagrams::{DatagramPeer, DatagramSocket};
 use super::listeners::Doors;
 use super::slots::Slots;
+use super::stream::Stream;
 use super::{Common, Listening};
 use crate::handler::{CloseReason, Letter, Line, Side, Turn};
 use crate::mailbox::{Bell, Mailbox};
@@ -67,38 +68,6 @@ pub(super) enum Actor {
     Peer(DatagramPeer),
     Listener(Box<Listening>),
     Datagrams(Box<DatagramSocket>),
-}
-
-/// A stream connection and its session.
-pub(super) struct Stream {
-    socket: OwnedFd,
-    session: Box<Session>,
-    interest: Interest,
-    armed: Option<Instant>,
-    /// The program may hold a duplicate of the descriptor, so closing ours does not end its events.
-    adopted: bool,
-}
-
-impl Stream {
-    fn react(&mut self, event: Event, desk: &mut Desk) {
-        let Stream { socket, session, .. } = self;
-        let socket = socket.as_fd();
-        if event.write && session.wants_output() {
-            desk.turn(session, event.token, Wire::Stream(socket), |_, _| {});
-        }
-        if event.read && session.wants_input() {
-            match desk.read(session, event.token, socket, false) {
-                Ok(_) => {}
-                Err(error) if is_transient(&error) => {}
-                Err(error) => session.lost(error),
-            }
-        }
-    }
-
-    /// Waits for input and for nothing else, as after most messages: there is nothing to update.
-    fn is_steady(&self) -> bool {
-        self.interest == Interest::READ && self.session.is_steady()
-    }
 }
 
 impl Worker {
@@ -247,12 +216,21 @@ impl Worker {
         }
         let stream = Stream { socket, session, interest: Interest::NONE, armed: None, adopted };
         let token = self.actors.insert(Actor::Stream(stream));
-        self.with_session(token, |session, turn| {
+        let Worker { actors, desk, .. } = self;
+        let Some(Actor::Stream(stream)) = actors.get_mut(token) else { return };
+        let Stream { socket, session, .. } = &mut *stream;
+        desk.turn(session, token, Wire::Stream(socket.as_fd()), |session, turn| {
             if let Some(line) = &session.state().line {
                 line.settle_at(token);
             }
             session.open(turn);
         });
+        if !adopted {
+            // Who connects mostly has something to say, and mostly it is there already: reading it now
+            // spares a round through the poll, and costs half a microsecond where it is not.
+            stream.react(Event { token, read: true, write: false }, desk);
+        }
+        self.update(token);
     }
 
     /// A turn for the session at `token`, if there still is one.

@@ -18,7 +18,7 @@ impl Session {
     /// Writes what there is to say, with one call of `write` if the kernel takes it all. What it
     /// does not take stays with the session. Then moves the session on: true if our side of the
     /// connection is to be shut now.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn flush(
         &mut self,
         turn: &mut Turn<'_>,
@@ -61,7 +61,7 @@ impl Session {
         self.state.backlog.is_none() && self.all_sent(turn.now)
     }
 
-    #[inline]
+    #[inline(always)]
     fn write_out(
         &mut self,
         out: &mut Out,
