@@ -1,0 +1,105 @@
+//! What is compared with what.
+
+use peers::Transport;
+use peers::protocol::Service;
+
+/// One load.
+pub struct Cell {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub transport: Transport,
+    pub service: Service,
+    /// What `load` is told: the mode, and the numbers.
+    pub load: &'static str,
+    /// Bytes of a read buffer, in servers that have one for each connection.
+    pub buffer: usize,
+}
+
+/// One server.
+pub struct Server {
+    /// As tables have it.
+    pub name: &'static str,
+    pub binary: &'static str,
+    /// What follows the address and the service.
+    pub engine: Option<&'static str>,
+}
+
+/// The cell that measures memory and not time.
+pub const IDLE: &str = "idle";
+
+const SMALL: usize = 8 * 1024;
+const LARGE: usize = 64 * 1024;
+
+const fn echo(
+    name: &'static str,
+    about: &'static str,
+    transport: Transport,
+    load: &'static str,
+) -> Cell {
+    Cell { name, about, transport, service: Service::Echo, load, buffer: SMALL }
+}
+
+pub const CELLS: [Cell; 8] = [
+    echo("tcp-c1", "TCP, 1 connection, 64 bytes", Transport::Tcp, "tcp --connections 1 --size 64"),
+    echo(
+        "tcp-c64",
+        "TCP, 64 connections, 64 bytes",
+        Transport::Tcp,
+        "tcp --connections 64 --size 64",
+    ),
+    echo(
+        "tcp-c64d16",
+        "TCP, 64 connections, 16 messages of 64 bytes under way on each",
+        Transport::Tcp,
+        "tcp --connections 64 --depth 16 --size 64",
+    ),
+    Cell {
+        buffer: LARGE,
+        ..echo(
+            "bulk-c8",
+            "TCP, 8 connections, 4 messages of 64 KiB under way on each",
+            Transport::Tcp,
+            "tcp --connections 8 --depth 4 --size 65536",
+        )
+    },
+    echo(
+        "unix-c64",
+        "Unix, 64 connections, 64 bytes",
+        Transport::Unix,
+        "unix --connections 64 --size 64",
+    ),
+    echo(
+        "churn",
+        "TCP, connect, 64 bytes, close; 32 connections at a time",
+        Transport::Tcp,
+        "churn --connections 32 --size 64",
+    ),
+    echo(
+        "udp64-w32",
+        "UDP, 4 sockets, 32 datagrams of 64 bytes under way on each",
+        Transport::Udp,
+        "udp --connections 4 --depth 32 --size 64",
+    ),
+    Cell {
+        service: Service::Reverse,
+        ..echo(
+            "lines-c64",
+            "TCP, 64 connections, lines of 64 bytes, reversed",
+            Transport::Tcp,
+            "tcp --connections 64 --size 64 --service reverse",
+        )
+    },
+];
+
+/// Ours first.
+pub const SERVERS: [Server; 6] = [
+    Server { name: "sockeye events", binary: "peer-sockeye", engine: Some("events") },
+    Server { name: "sockeye threads", binary: "peer-sockeye", engine: Some("threads") },
+    Server { name: "epoll", binary: "peer-epoll", engine: None },
+    Server { name: "mio", binary: "peer-mio", engine: None },
+    Server { name: "tokio", binary: "peer-tokio", engine: None },
+    Server { name: "std", binary: "peer-std", engine: None },
+];
+
+/// How many of [`SERVERS`] are ours.
+pub const OURS: usize = 2;

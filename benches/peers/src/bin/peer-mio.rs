@@ -1,0 +1,162 @@
+//! mio on one thread: one read buffer for all connections, and each is read until it would block, as
+//! mio's documentation asks.
+
+use mio::event::Source;
+use mio::net::{TcpListener, UdpSocket, UnixListener};
+use mio::{Events, Interest, Poll, Token};
+use peers::protocol::{Service, Session};
+use peers::{Arguments, DATAGRAM_MAX, LOOP_BUFFER, Transport};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
+
+const LISTENER: Token = Token(usize::MAX - 1);
+
+fn main() -> io::Result<()> {
+    let arguments = Arguments::read();
+    if arguments.transport == Transport::Udp {
+        return datagrams(&arguments);
+    }
+    let listener = arguments.listen()?;
+    listener.set_nonblocking(true)?;
+    let listener = OwnedFd::from(listener);
+    match arguments.transport {
+        Transport::Unix => {
+            let listener = UnixListener::from_std(listener.into());
+            streams(listener, |listener| Ok(listener.accept()?.0), arguments.service)
+        }
+        _ => {
+            let accept = |listener: &TcpListener| {
+                let (stream, _) = listener.accept()?;
+                stream.set_nodelay(true)?;
+                Ok(stream)
+            };
+            streams(TcpListener::from_std(listener.into()), accept, arguments.service)
+        }
+    }
+}
+
+struct Connection<S> {
+    stream: S,
+    session: Session,
+    /// What the kernel did not take at once, and how much of it has been written since.
+    unsent: Vec<u8>,
+    written: usize,
+}
+
+fn streams<L: Source, S: Source + Read + Write>(
+    mut listener: L,
+    accept: impl Fn(&L) -> io::Result<S>,
+    service: Service,
+) -> io::Result<()> {
+    let mut poll = Poll::new()?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    let mut events = Events::with_capacity(256);
+    let mut connections: Vec<Option<Connection<S>>> = Vec::new();
+    let mut free = Vec::new();
+    let (mut buffer, mut out) = (vec![0; LOOP_BUFFER], Vec::new());
+    loop {
+        match poll.poll(&mut events, None) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            polled => polled?,
+        }
+        for event in &events {
+            if event.token() == LISTENER {
+                while let Ok(mut stream) = accept(&listener) {
+                    let slot = free.pop().unwrap_or_else(|| {
+                        connections.push(None);
+                        connections.len() - 1
+                    });
+                    poll.registry().register(&mut stream, Token(slot), Interest::READABLE)?;
+                    let session = Session::new(service);
+                    let connection = Connection { stream, session, unsent: Vec::new(), written: 0 };
+                    connections[slot] = Some(connection);
+                }
+                continue;
+            }
+            let slot = event.token().0;
+            let Some(connection) = &mut connections[slot] else { continue };
+            let waited_to_write = !connection.unsent.is_empty();
+            if !turn(connection, &mut buffer, &mut out) {
+                poll.registry().deregister(&mut connection.stream)?;
+                connections[slot] = None;
+                free.push(slot);
+                continue;
+            }
+            let waits_to_write = !connection.unsent.is_empty();
+            if waits_to_write != waited_to_write {
+                let interest = match waits_to_write {
+                    true => Interest::READABLE | Interest::WRITABLE,
+                    false => Interest::READABLE,
+                };
+                poll.registry().reregister(&mut connection.stream, event.token(), interest)?;
+            }
+        }
+    }
+}
+
+/// Writes and reads until the kernel has no more of either; says whether the connection goes on.
+fn turn<S: Read + Write>(
+    connection: &mut Connection<S>,
+    buffer: &mut [u8],
+    out: &mut Vec<u8>,
+) -> bool {
+    let Connection { stream, session, unsent, written } = connection;
+    loop {
+        if !unsent.is_empty() {
+            match write(stream, &unsent[*written..]) {
+                Ok(length) => *written += length,
+                Err(_) => return false,
+            }
+            if *written < unsent.len() {
+                return true;
+            }
+            unsent.clear();
+            *written = 0;
+        }
+        let length = match stream.read(buffer) {
+            Ok(0) => return false,
+            Ok(length) => length,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(_) => return false,
+        };
+        let Ok(answer) = session.answer(&buffer[..length], out) else { return false };
+        match write(stream, answer) {
+            Ok(length) => unsent.extend_from_slice(&answer[length..]),
+            Err(_) => return false,
+        }
+    }
+}
+
+/// As much as the kernel takes.
+fn write(stream: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match stream.write(&bytes[written..]) {
+            Ok(length) => written += length,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(written)
+}
+
+fn datagrams(arguments: &Arguments) -> io::Result<()> {
+    let mut poll = Poll::new()?;
+    let mut socket = UdpSocket::bind(arguments.address())?;
+    poll.registry().register(&mut socket, Token(0), Interest::READABLE)?;
+    let mut events = Events::with_capacity(16);
+    let mut buffer = vec![0; DATAGRAM_MAX];
+    loop {
+        match poll.poll(&mut events, None) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            polled => polled?,
+        }
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            let length = arguments.service.answer_datagram(&mut buffer[..length]);
+            // What loopback does not take is lost, as datagrams are.
+            let _ = socket.send_to(&buffer[..length], from);
+        }
+    }
+}
