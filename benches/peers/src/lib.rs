@@ -72,7 +72,7 @@ impl Arguments {
         self.at.parse().expect("an address such as 127.0.0.1:7000")
     }
 
-    /// A listener with the backlog that all peers have; streams only.
+    /// A listener with the longest backlog that the system allows; streams only.
     pub fn listen(&self) -> io::Result<Socket> {
         let (domain, addr) = match self.transport {
             Transport::Unix => (Domain::UNIX, SockAddr::unix(&self.at)?),
@@ -83,7 +83,7 @@ impl Arguments {
             socket.set_reuse_address(true)?;
         }
         socket.bind(&addr)?;
-        socket.listen(4096)?;
+        socket.listen(i32::MAX)?;
         Ok(socket)
     }
 }

@@ -104,7 +104,7 @@ pub fn draw(cells: &[&'static Cell], results: &Results) -> String {
         let middle = top + peers * LINE / 2.0 + 4.0;
         let _ = writeln!(svg, "<text x=\"16\" y=\"{middle:.1}\">{name}</text>");
         for (peer, ratio) in ratios.iter().enumerate() {
-            let Some(Ratio { median, low, high }) = ratio else { continue };
+            let Some(Ratio { median, low, high, .. }) = ratio else { continue };
             let y = top + (peer as f64 + 0.5) * LINE;
             let _ = writeln!(
                 svg,

@@ -1,7 +1,7 @@
 //! Compares sockeye with its peers: the server's processor time for each message, in interleaved
 //! rounds. It builds nothing: `cargo bench` in this package does, and starts it.
 //!
-//!     compare [--rounds N] [--seconds T] [--cells a,b] [--quick] [--write]
+//!     compare [--rounds N] [--seconds T] [--cells a,b] [--quick] [--chart FILE] [--write]
 //!
 //! `--write` puts the table between the markers in the README and draws the chart, and so wants all
 //! the cells and twelve rounds at least. See `benches/README.md`.
@@ -25,13 +25,15 @@ type Failure = Box<dyn Error>;
 /// Fewer do not resolve a difference of a tenth.
 const ROUNDS_MIN: usize = 12;
 
-const USAGE: &str = "usage: compare [--rounds N] [--seconds T] [--cells a,b] [--quick] [--write]";
+const USAGE: &str = "usage: compare [--rounds N] [--seconds T] [--cells a,b] [--quick] \
+                     [--chart FILE] [--write]";
 
 struct Options {
     rounds: usize,
     seconds: f64,
     cells: Vec<&'static Cell>,
     idle: bool,
+    chart: Option<PathBuf>,
     write: bool,
 }
 
@@ -82,6 +84,9 @@ fn compare() -> Result<(), Failure> {
     let idle = report::idle(&idle);
     println!("{table}{idle}{machine}; {method}\n");
     println!("{}", report::details(&options.cells, &results));
+    if let Some(path) = &options.chart {
+        fs::write(path, chart::draw(&options.cells, &results))?;
+    }
     if options.write {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         fs::write(root.join("docs/peers.svg"), chart::draw(&options.cells, &results))?;
@@ -97,13 +102,15 @@ fn compare() -> Result<(), Failure> {
 fn options() -> Result<Option<Options>, Failure> {
     use lexopt::prelude::*;
     let mut arguments = lexopt::Parser::from_env();
-    let (mut rounds, mut seconds, mut names, mut write) = (ROUNDS_MIN, 1.0, None, false);
+    let (mut rounds, mut seconds, mut names) = (ROUNDS_MIN, 1.0, None);
+    let (mut chart, mut write) = (None, false);
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("rounds") => rounds = arguments.value()?.parse()?,
             Long("seconds") => seconds = arguments.value()?.parse()?,
             Long("cells") => names = Some(arguments.value()?.string()?),
             Long("quick") => (rounds, seconds) = (2, 0.2),
+            Long("chart") => chart = Some(arguments.value()?.into()),
             Long("write") => write = true,
             Long("help") | Short('h') => {
                 println!("{USAGE}\n\ncells:");
@@ -131,7 +138,7 @@ fn options() -> Result<Option<Options>, Failure> {
             }
         }
     }
-    Ok(Some(Options { rounds, seconds, cells, idle, write }))
+    Ok(Some(Options { rounds, seconds, cells, idle, chart, write }))
 }
 
 /// Replaces what stands between the markers.

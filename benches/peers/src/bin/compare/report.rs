@@ -23,7 +23,7 @@ pub fn ratios(cells: &[&'static Cell], results: &Results) -> String {
     if cells.is_empty() {
         return text;
     }
-    let mut tally = [0; 3];
+    let mut tally = [0; 4];
     let mut rows = String::new();
     for (ours, engine) in SERVERS.iter().enumerate().take(OURS) {
         for cell in cells {
@@ -34,11 +34,12 @@ pub fn ratios(cells: &[&'static Cell], results: &Results) -> String {
                     rows.push_str(" failed |");
                     continue;
                 };
-                let Ratio { median, low, high } = ratio;
+                let Ratio { median, low, high, .. } = ratio;
                 let verdict = match ratio.verdict() {
                     Verdict::Won => "won",
                     Verdict::Level => "level",
                     Verdict::Lost => "lost",
+                    Verdict::Unknown => "?",
                 };
                 tally[ratio.verdict() as usize] += 1;
                 let _ = write!(rows, " {median:.2} [{low:.2}, {high:.2}] {verdict} |");
@@ -52,13 +53,16 @@ pub fn ratios(cells: &[&'static Cell], results: &Results) -> String {
     }
     text.push_str("\n|---|---|--:|");
     text.push_str(&"---|".repeat(SERVERS.len() - OURS));
-    let [won, level, lost] = tally;
+    let [won, level, lost, unknown] = tally;
     let _ = write!(
         text,
         "\n{rows}\nThe server's processor time for a message, and that divided by the peer's in the same \
          round: the median and its 95 % interval. Below 1.00 ours costs less: {won} won, {level} level, \
          {lost} lost.\n\n"
     );
+    if unknown > 0 {
+        text.push_str("Too few rounds to say who won.\n\n");
+    }
     text
 }
 

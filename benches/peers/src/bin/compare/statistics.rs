@@ -6,7 +6,11 @@ pub struct Ratio {
     pub median: f64,
     pub low: f64,
     pub high: f64,
+    rounds: usize,
 }
+
+/// An interval from fewer rounds says nothing.
+const ROUNDS_MIN: usize = 6;
 
 /// What a ratio of costs says about ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +18,7 @@ pub enum Verdict {
     Won,
     Level,
     Lost,
+    Unknown,
 }
 
 impl Ratio {
@@ -34,11 +39,14 @@ impl Ratio {
             (0..RESAMPLES).map(|_| median((0..ratios.len()).map(|_| draw()).collect())).collect();
         medians.sort_by(f64::total_cmp);
         let at = |share: f64| medians[((RESAMPLES - 1) as f64 * share).round() as usize];
-        Some(Ratio { median: median(ratios.to_vec()), low: at(0.025), high: at(0.975) })
+        let (median, rounds) = (median(ratios.to_vec()), ratios.len());
+        Some(Ratio { median, low: at(0.025), high: at(0.975), rounds })
     }
 
     pub fn verdict(&self) -> Verdict {
-        if self.high < 1.0 {
+        if self.rounds < ROUNDS_MIN {
+            Verdict::Unknown
+        } else if self.high < 1.0 {
             Verdict::Won
         } else if self.low > 1.0 {
             Verdict::Lost
@@ -75,7 +83,8 @@ mod tests {
         let verdict = |ratios: &[f64]| Ratio::of(ratios).unwrap().verdict();
         assert_eq!(verdict(&[0.8, 0.85, 0.9, 0.82, 0.84, 0.86]), Verdict::Won);
         assert_eq!(verdict(&[0.8, 1.2, 0.9, 1.1, 1.0, 1.3]), Verdict::Level);
-        assert_eq!(verdict(&[1.2, 1.25, 1.3, 1.22]), Verdict::Lost);
+        assert_eq!(verdict(&[1.2, 1.25, 1.3, 1.22, 1.21, 1.24]), Verdict::Lost);
+        assert_eq!(verdict(&[0.8, 0.85]), Verdict::Unknown);
         assert!(Ratio::of(&[]).is_none());
     }
 

@@ -52,6 +52,7 @@ fn check_stream(socket: Socket, service: Service, seed: u64) -> Result<(), Failu
         }
     };
     socket.set_read_timeout(Some(SILENCE))?;
+    socket.set_write_timeout(Some(SILENCE))?;
     let mut reading = socket.try_clone()?;
     let reader = thread::spawn(move || -> Result<Vec<u8>, Failure> {
         let mut received = Vec::new();

@@ -163,9 +163,11 @@ fn try_connect(transport: Transport, at: &str) -> io::Result<Socket> {
         }
     };
     let socket = Socket::new(domain, Type::STREAM, None)?;
-    socket.connect(&addr)?;
     if transport == Transport::Tcp {
+        socket.connect_timeout(&addr, START)?;
         socket.set_tcp_nodelay(true)?;
+    } else {
+        socket.connect(&addr)?;
     }
     Ok(socket)
 }
