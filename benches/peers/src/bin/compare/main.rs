@@ -141,14 +141,37 @@ fn options() -> Result<Option<Options>, Failure> {
     Ok(Some(Options { rounds, seconds, cells, idle, chart, write }))
 }
 
-/// Replaces what stands between the markers.
-fn rewrite(path: &PathBuf, text: &str) -> Result<(), Failure> {
+fn rewrite(path: &Path, text: &str) -> Result<(), Failure> {
+    let readme = fs::read_to_string(path)?;
+    let readme = between_markers(&readme, text).ok_or("the README has lost its markers")?;
+    Ok(fs::write(path, readme)?)
+}
+
+/// The README with this text between its markers.
+fn between_markers(readme: &str, text: &str) -> Option<String> {
     const BEGIN: &str = "<!-- peers:begin -->\n";
     const END: &str = "<!-- peers:end -->";
-    let readme = fs::read_to_string(path)?;
-    let marks = readme.find(BEGIN).zip(readme.find(END));
-    let (begin, end) = marks.ok_or("the README has lost its markers")?;
-    let (before, after) = (&readme[..begin + BEGIN.len()], &readme[end..]);
-    fs::write(path, format!("{before}\n{text}\n{after}"))?;
-    Ok(())
+    let (before, rest) = readme.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n{text}\n{END}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_between_the_markers_is_replaced() {
+        let readme = "a\n<!-- peers:begin -->\n\nold\n\n<!-- peers:end -->\nb\n";
+        let new = "a\n<!-- peers:begin -->\n\nnew\n\n<!-- peers:end -->\nb\n";
+        assert_eq!(between_markers(readme, "new\n").as_deref(), Some(new));
+        assert_eq!(between_markers(new, "new\n").as_deref(), Some(new));
+        assert_eq!(between_markers("a\nb\n", "new\n"), None);
+    }
+
+    #[test]
+    fn the_readme_has_the_markers() {
+        let readme = include_str!("../../../../../README.md");
+        assert!(between_markers(readme, "new\n").is_some());
+    }
 }
