@@ -76,7 +76,6 @@ fn open(
     *opened += 1;
     socket.bind(&SocketAddr::from((source, 0)).into())?;
     socket.connect_timeout(&server.into(), START)?;
-    socket.set_tcp_nodelay(true)?;
     let sent = send(&socket, message, SendFlags::NOSIGNAL)?;
     if sent < message.len() {
         return Err("the message does not fit into a socket's buffer".into());
