@@ -1,4 +1,4 @@
-//! An echo server on any endpoints: what the benches load.
+//! An echo server on any endpoints, to try things out with or to put a load on.
 //!
 //!     cargo run --release --example echo -- tcp://127.0.0.1:7000 --engine events
 //!
