@@ -51,32 +51,81 @@ pub(crate) struct Out {
     bodies: Vec<Range<u32>>,
     next: usize,
     first_bytes: usize,
+    /// Bytes of a stream that stay where they were read: they lie there in the turn's input, and are
+    /// sent before those here. The turn sends them, or has them copied by [`Out::keep_loan`].
+    loan: Loan,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Loan {
+    start: usize,
+    len: usize,
 }
 
 impl Out {
     /// A buffer that takes memory at its first use, for `first_bytes` to begin with.
     pub(crate) const fn new(first_bytes: usize) -> Out {
-        Out { bytes: Vec::new(), start: 0, base: 0, bodies: Vec::new(), next: 0, first_bytes }
+        Out {
+            bytes: Vec::new(),
+            start: 0,
+            base: 0,
+            bodies: Vec::new(),
+            next: 0,
+            first_bytes,
+            loan: Loan { start: 0, len: 0 },
+        }
     }
 
     /// How many bytes wait to be sent.
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() - self.start
+        self.bytes.len() - self.start + self.loan.len
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0 && self.next == self.bodies.len()
     }
 
-    /// The bytes of a stream that wait to be sent.
-    pub(crate) fn unsent(&self) -> &[u8] {
-        &self.bytes[self.start..]
+    /// The bytes of a stream that wait to be sent, as far as they lie in one piece. `input` is that
+    /// of the turn.
+    pub(crate) fn unsent<'a>(&'a self, input: &'a [u8]) -> &'a [u8] {
+        let Loan { start, len } = self.loan;
+        if len == 0 { &self.bytes[self.start..] } else { &input[start..start + len] }
     }
 
-    /// The kernel took this many bytes of a stream.
+    /// The kernel took this many bytes of [`Out::unsent`].
     pub(crate) fn sent(&mut self, count: usize) {
-        debug_assert!(count <= self.len());
-        self.start += count;
+        if self.loan.len == 0 {
+            debug_assert!(count <= self.len());
+            self.start += count;
+        } else {
+            self.loan.start += count;
+            self.loan.len -= count;
+        }
+    }
+
+    /// Takes bytes of `input` as output without copying them, if there is no other output. False if
+    /// they are not of `input`, or too few to be worth it.
+    #[inline]
+    pub(crate) fn lend(&mut self, bytes: &[u8], input: &[u8]) -> bool {
+        if bytes.len() < LOAN_BYTES_MIN || !self.is_empty() {
+            return false;
+        }
+        let start = (bytes.as_ptr() as usize).wrapping_sub(input.as_ptr() as usize);
+        let lies_within = start < input.len() && bytes.len() <= input.len() - start;
+        if lies_within {
+            self.loan = Loan { start, len: bytes.len() };
+        }
+        lies_within
+    }
+
+    /// Copies what was lent, because the input is about to go, or because more output comes behind it.
+    #[inline]
+    pub(crate) fn keep_loan(&mut self, input: &[u8]) {
+        if self.loan.len > 0 {
+            let Loan { start, len } = std::mem::take(&mut self.loan);
+            self.begin();
+            self.bytes.extend_from_slice(&input[start..start + len]);
+        }
     }
 
     /// The first datagram that waits to be sent.
@@ -102,9 +151,8 @@ impl Out {
         as_datagram: bool,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<Range<usize>, E>,
     ) -> Result<usize, E> {
-        if self.bytes.capacity() == 0 {
-            self.align();
-        }
+        debug_assert!(self.loan.len == 0);
+        self.begin();
         let mark = self.bytes.len();
         let encoded = encode(&mut self.bytes);
         if self.bytes.len() < mark {
@@ -148,6 +196,7 @@ impl Out {
 
     /// Moves all that `other` holds behind what this holds.
     pub(crate) fn append(&mut self, other: &mut Out) {
+        debug_assert!(self.loan.len + other.loan.len == 0);
         if self.is_empty() {
             std::mem::swap(self, other);
             return;
@@ -155,7 +204,7 @@ impl Out {
         self.compact();
         let shift = self.bytes.len() as u32;
         let from = other.start;
-        self.bytes.extend_from_slice(other.unsent());
+        self.bytes.extend_from_slice(other.unsent(&[]));
         self.bodies.extend(
             other.bodies[other.next..]
                 .iter()
@@ -189,6 +238,14 @@ impl Out {
         self.start = self.base;
         self.bodies.clear();
         self.next = 0;
+        self.loan = Loan::default();
+    }
+
+    #[inline]
+    fn begin(&mut self) {
+        if self.bytes.capacity() == 0 {
+            self.align();
+        }
     }
 
     /// On first use, takes memory and starts on a page boundary.
@@ -210,6 +267,10 @@ impl fmt::Debug for Out {
 fn page_offset(bytes: &[u8]) -> usize {
     bytes.as_ptr().align_offset(PAGE).min(PAGE)
 }
+
+/// Fewer bytes than this are copied: that costs less than a second system call, should more output
+/// come behind them, and they leave together.
+const LOAN_BYTES_MIN: usize = 4096;
 
 /// A buffer that has grown beyond this is freed rather than kept.
 const KEEP_BYTES_MAX: usize = 1024 * 1024;
@@ -233,11 +294,11 @@ mod tests {
         assert_eq!(scratch.as_mut().as_ptr() as usize % PAGE, 0);
         let mut out = Out::new(1024);
         push(&mut out, false, b"x");
-        assert_eq!(out.unsent().as_ptr() as usize % PAGE, 0);
+        assert_eq!(out.unsent(&[]).as_ptr() as usize % PAGE, 0);
         out.clear();
         push(&mut out, false, b"y");
-        assert_eq!(out.unsent().as_ptr() as usize % PAGE, 0);
-        assert_eq!(out.unsent(), b"y");
+        assert_eq!(out.unsent(&[]).as_ptr() as usize % PAGE, 0);
+        assert_eq!(out.unsent(&[]), b"y");
     }
 
     #[test]
@@ -249,7 +310,7 @@ mod tests {
             Err::<Range<usize>, _>("no")
         });
         assert_eq!(failed.unwrap_err(), "no");
-        assert_eq!(out.unsent(), b"good");
+        assert_eq!(out.unsent(&[]), b"good");
     }
 
     #[test]
@@ -274,13 +335,36 @@ mod tests {
     }
 
     #[test]
+    fn bytes_of_the_input_are_lent_and_kept_when_it_goes() {
+        let input: Vec<u8> = (0..3 * LOAN_BYTES_MIN).map(|byte| byte as u8).collect();
+        let lent = &input[10..10 + 2 * LOAN_BYTES_MIN];
+        let mut out = Out::new(1024);
+        assert!(!out.lend(&lent[..LOAN_BYTES_MIN - 1], &input), "too few");
+        assert!(!out.lend(&lent.to_vec(), &input), "bytes from elsewhere");
+        assert!(!out.lend(&input[..], lent), "more than the input");
+        assert!(out.is_empty());
+        assert!(out.lend(lent, &input));
+        assert!(!out.lend(lent, &input), "behind other output");
+        assert_eq!((out.len(), out.unsent(&input)), (lent.len(), lent));
+        out.sent(100);
+        assert_eq!(out.unsent(&input), &lent[100..]);
+        out.keep_loan(&input);
+        push(&mut out, false, b"more");
+        assert_eq!(out.unsent(&[]), [&lent[100..], b"more"].concat());
+        out.clear();
+        assert!(out.is_empty() && out.lend(lent, &input));
+        out.sent(lent.len());
+        assert!(out.is_empty());
+    }
+
+    #[test]
     fn a_cut_keeps_whole_frames() {
         let mut out = Out::new(1024);
         push(&mut out, false, b"whole");
         let mark = out.mark();
         push(&mut out, false, b"half");
         out.cut(mark);
-        assert_eq!(out.unsent(), b"whole");
+        assert_eq!(out.unsent(&[]), b"whole");
     }
 
     #[test]
@@ -292,7 +376,7 @@ mod tests {
             push(&mut more, false, &[round as u8; 990]);
             waiting.append(&mut more);
             assert_eq!(waiting.len(), 1000);
-            assert_eq!(waiting.unsent()[999], round as u8);
+            assert_eq!(waiting.unsent(&[])[999], round as u8);
         }
         assert!(waiting.bytes.capacity() < 64 * 1024, "{} bytes", waiting.bytes.capacity());
         let mut waiting = Out::new(1024);

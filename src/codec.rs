@@ -184,6 +184,14 @@ pub trait Codec: Clone + Send + Sync + 'static {
     /// is then taken back.
     fn encode(&self, item: &Self::Item, out: &mut Vec<u8>) -> Result<Range<usize>, FrameError>;
 
+    /// The bytes of the item, if they go out as they stand: exactly what [`encode`](Codec::encode) would
+    /// append, and all of it is what a datagram sends. A large frame that a handler sends back is then
+    /// sent from where it was read, without a copy. By default nothing is known of the item.
+    fn as_is<'a>(&self, item: &'a Self::Item) -> Option<&'a [u8]> {
+        let _ = item;
+        None
+    }
+
     /// Whether this error of `find` or `view` cuts the connection at once, as [`Oversize::Close`] does.
     /// By default no error does: replies to earlier frames are sent first.
     fn cuts(&self, error: &FrameError) -> bool {

@@ -17,6 +17,7 @@ on_streams! {
     all_of_a_long_reply_arrives_though_the_input_was_never_read,
     unread_data_before_a_hang_up_is_delivered_before_the_end,
     bulk_data_both_ways_at_once_is_echoed_whole,
+    frames_sent_from_where_they_were_read_keep_their_order,
 }
 on_tcp! {
     a_write_after_a_reset_ends_that_session_only,
@@ -226,6 +227,52 @@ fn bulk_data_both_ways_at_once_is_echoed_whole(cell: &Cell) {
     writer.join().unwrap();
     assert!(got == sent, "{} of {LENGTH} bytes came back, or others", got.len());
     stop(&server);
+}
+
+/// A large frame that is sent back is not copied first; what comes before and behind it in the same
+/// callback must neither overtake it nor be lost, however little the peer takes at a time.
+fn frames_sent_from_where_they_were_read_keep_their_order(cell: &Cell) {
+    const LENGTH: usize = 4 * 1024 * 1024;
+    let server =
+        cell.server().codec(Bytes::default()).serve_with(|_| Cutting { frames: 0 }).unwrap();
+    let client = cell.connect(&server);
+    let (mut reads, mut writes) = (client.try_clone(), client);
+    let sent = Random(11).bytes(LENGTH);
+    let bytes = sent.clone();
+    let writer = thread::spawn(move || {
+        writes.write_all(&bytes).unwrap();
+        writes.shutdown(Shutdown::Write);
+    });
+    let (mut got, mut piece) = (Vec::new(), [0; 3000]);
+    loop {
+        match reads.read(&mut piece).unwrap() {
+            0 => break,
+            length => got.extend_from_slice(&piece[..length]),
+        }
+    }
+    writer.join().unwrap();
+    assert!(got == sent, "{} of {LENGTH} bytes came back, or others", got.len());
+    stop(&server);
+}
+
+/// Echoes every frame, cut in another way each time.
+struct Cutting {
+    frames: usize,
+}
+
+impl Handler<Bytes> for Cutting {
+    fn on_frame(&mut self, bytes: &[u8], cx: &mut Context<'_, Bytes>) -> Outcome {
+        self.frames += 1;
+        let cut = match self.frames % 4 {
+            0 => 0,
+            1 => bytes.len(),
+            2 => 1,
+            _ => bytes.len() / 2,
+        };
+        cx.send(&bytes[..cut]);
+        cx.send(&bytes[cut..]);
+        Ok(())
+    }
 }
 
 // ---- STR-04 -------------------------------------------------------------------------------------

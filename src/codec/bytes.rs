@@ -62,4 +62,8 @@ impl Codec for Bytes {
         out.extend_from_slice(item);
         Ok(start..out.len())
     }
+
+    fn as_is<'a>(&self, item: &'a [u8]) -> Option<&'a [u8]> {
+        Some(item)
+    }
 }

@@ -58,15 +58,14 @@ impl Desk {
         wire: Wire<'_>,
         act: impl FnOnce(&mut Session, &mut Turn<'_>),
     ) {
-        let (mut turn, spare, _) = self.split(token);
+        let (mut turn, spare, _) = self.split(token, 0);
         act(session, &mut turn);
         settle(session, &mut turn, spare, wire);
     }
 
     /// Gives the session the first `length` bytes of the scratch buffer.
     fn feed(&mut self, session: &mut Session, token: u64, wire: Wire<'_>, length: usize) {
-        let (mut turn, spare, scratch) = self.split(token);
-        let mut input = scratch.filled(length);
+        let (mut turn, spare, mut input) = self.split(token, length);
         loop {
             let taken = session.receive(input, &mut turn);
             settle(session, &mut turn, spare, wire);
@@ -130,11 +129,12 @@ impl Desk {
     }
 
     fn feed_record(&mut self, session: &mut Session, token: u64, wire: Wire<'_>, length: usize) {
-        let (mut turn, spare, scratch) = self.split(token);
-        if length > scratch.size() {
-            session.receive_too_long(length, scratch.size());
+        let size = self.scratch.size();
+        let (mut turn, spare, message) = self.split(token, length.min(size));
+        if length > size {
+            session.receive_too_long(length, size);
         } else {
-            session.receive_record(scratch.filled(length), &mut turn);
+            session.receive_record(message, &mut turn);
         }
         settle(session, &mut turn, spare, wire);
     }
@@ -147,16 +147,19 @@ impl Desk {
         wire: Wire<'_>,
         length: usize,
     ) -> bool {
-        let (mut turn, spare, scratch) = self.split(token);
-        let handled = session.receive_message(scratch.filled(length), &mut turn);
+        let (mut turn, spare, message) = self.split(token, length);
+        let handled = session.receive_message(message, &mut turn);
         settle(session, &mut turn, spare, wire);
         handled
     }
 
+    /// What a turn needs, and the first `length` bytes of what was read.
     #[inline(always)]
-    fn split(&mut self, token: u64) -> (Turn<'_>, &mut Spare, &Scratch) {
+    fn split(&mut self, token: u64, length: usize) -> (Turn<'_>, &mut Spare, &[u8]) {
+        let input = self.scratch.filled(length);
         let turn = Turn {
             now: self.now,
+            input,
             whole: self.out.mark(),
             out: &mut self.out,
             letters: &self.letters,
@@ -164,7 +167,7 @@ impl Desk {
             frames_left: self.frames_per_turn,
             skipped: &self.skipped,
         };
-        (turn, &mut self.spare, &self.scratch)
+        (turn, &mut self.spare, input)
     }
 }
 

@@ -27,6 +27,7 @@ pub enum Side {
 pub struct Context<'d, C: Codec> {
     state: &'d mut State,
     codec: &'d C,
+    input: &'d [u8],
     out: &'d mut Out,
     whole: &'d mut usize,
     letters: &'d Arc<Mailbox<Letter>>,
@@ -43,6 +44,7 @@ impl<'d, C: Codec> Context<'d, C> {
         Context {
             state,
             codec,
+            input: turn.input,
             out: turn.out,
             whole: &mut turn.whole,
             letters: turn.letters,
@@ -83,6 +85,9 @@ impl<'d, C: Codec> Context<'d, C> {
         }
         let limit = self.state.limits.output_bytes_max;
         let datagram = self.state.keeps_messages();
+        if !datagram && self.lend(item, limit) {
+            return Ok(());
+        }
         let encode = |bytes: &mut Vec<u8>| self.codec.encode(item, bytes);
         let mark = self.out.push(datagram, encode).map_err(SendError::Frame)?;
         let unsent = self.state.unsent(self.out);
@@ -96,12 +101,30 @@ impl<'d, C: Codec> Context<'d, C> {
                 SendError::Full
             });
         }
+        *self.whole = self.out.mark();
+        self.note_sent(unsent);
+        Ok(())
+    }
+
+    /// Sends a frame from where it was read, if that can be done: what an echo says.
+    #[inline]
+    fn lend(&mut self, item: &C::Item, limit: usize) -> bool {
+        self.out.keep_loan(self.input);
+        let Some(bytes) = self.codec.as_is(item) else { return false };
+        let lent = self.state.backlog.is_none()
+            && bytes.len() <= limit
+            && self.out.lend(bytes, self.input);
+        if lent {
+            self.note_sent(bytes.len());
+        }
+        lent
+    }
+
+    fn note_sent(&mut self, unsent: usize) {
         if unsent > self.state.low_mark() {
             self.state.flags.set(Flags::PRESSED);
         }
         self.state.flags.set(Flags::ANSWERED);
-        *self.whole = self.out.mark();
-        Ok(())
     }
 
     /// How many bytes of frames [`send`](Context::send) takes before the hard limit.

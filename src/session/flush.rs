@@ -25,6 +25,35 @@ impl Session {
         spare: &mut Spare,
         mut write: impl FnMut(&[u8]) -> io::Result<usize>,
     ) -> bool {
+        if !self.state.is_answering() {
+            return self.flush_any(turn, spare, &mut write);
+        }
+        // A reply and nothing else, as most turns end. If all of it goes, that was it.
+        let asked = turn.out.len();
+        let written = write(turn.out.unsent(turn.input));
+        if matches!(written, Ok(count) if count == asked) {
+            turn.out.clear();
+            turn.whole = turn.out.mark();
+            self.state.last = turn.now;
+            self.state.flags.clear(Flags::ANSWERED);
+            return false;
+        }
+        let mut written = Some(written);
+        self.flush_any(turn, spare, &mut |bytes| written.take().unwrap_or_else(|| write(bytes)))
+    }
+
+    #[inline(never)]
+    fn flush_any(
+        &mut self,
+        turn: &mut Turn<'_>,
+        spare: &mut Spare,
+        write: &mut dyn FnMut(&[u8]) -> io::Result<usize>,
+    ) -> bool {
+        if turn.out.is_empty() && self.state.backlog.is_none() && self.state.line.is_none() {
+            self.state.flags.clear(Flags::ANSWERED);
+            return self.all_sent(turn.now);
+        }
+        let input = turn.input;
         let mut backlog = self.state.backlog.take();
         let blocked = backlog.is_some();
         let out = match &mut backlog {
@@ -37,7 +66,8 @@ impl Session {
         if self.is_over() {
             out.clear();
         }
-        self.write_out(out, turn.now, blocked, &mut write);
+        self.write_out(out, input, turn.now, blocked, write);
+        out.keep_loan(input);
         match backlog {
             None if turn.out.is_empty() => turn.out.clear(),
             None => {
@@ -61,17 +91,17 @@ impl Session {
         self.state.backlog.is_none() && self.all_sent(turn.now)
     }
 
-    #[inline(always)]
     fn write_out(
         &mut self,
         out: &mut Out,
+        input: &[u8],
         now: Instant,
         blocked: bool,
-        write: &mut impl FnMut(&[u8]) -> io::Result<usize>,
+        write: &mut dyn FnMut(&[u8]) -> io::Result<usize>,
     ) {
         let (messages, connected) = (self.state.keeps_messages(), !self.state.is_datagram());
         while !out.is_empty() {
-            let whole = if messages { out.datagram().unwrap_or(&[]) } else { out.unsent() };
+            let whole = if messages { out.datagram().unwrap_or(&[]) } else { out.unsent(input) };
             let asked = whole.len();
             match write(whole) {
                 Ok(_) if messages => {

@@ -121,6 +121,7 @@ impl Rig {
         let session = self.session.as_mut().unwrap();
         let mut turn = Turn {
             now: self.now,
+            input: &[],
             whole: self.out.mark(),
             out: &mut self.out,
             letters: &self.letters,
