@@ -7,8 +7,10 @@ pub(crate) fn back_off(last: Option<Duration>) -> Duration {
     last.map_or(Duration::from_millis(10), |last| (last * 2).min(Duration::from_millis(100)))
 }
 
-/// Connections that one listener accepts before others have their turn.
-pub(crate) const ACCEPTS_PER_TURN: usize = 16;
+/// Connections that one listener accepts before others have their turn. The poll says again if more
+/// wait; with a larger number more accepts are made in vain, and one of those costs as much as a good
+/// one.
+pub(crate) const ACCEPTS_PER_TURN: usize = 4;
 
 #[cfg(test)]
 mod tests {

@@ -31,41 +31,56 @@ pub struct Counters {
     pub closed: Closed,
 }
 
-/// How many sessions ended for which [`CloseReason`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-#[allow(missing_docs, reason = "each field is the reason of the same name")]
-pub struct Closed {
-    pub finished: u64,
-    pub peer_closed: u64,
-    pub transport: u64,
-    pub frame: u64,
-    pub handler: u64,
-    pub panicked: u64,
-    pub output_full: u64,
-    pub first_message_timeout: u64,
-    pub idle_timeout: u64,
-    pub write_stall: u64,
-    pub aborted: u64,
-    pub stopped: u64,
+// One list, from which everything follows that has a place for each reason.
+macro_rules! reasons {
+    ($($field:ident: $reason:pat,)*) => {
+        /// How many sessions ended for which [`CloseReason`].
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        #[allow(missing_docs, reason = "each field is the reason of the same name")]
+        pub struct Closed {
+            $(pub $field: u64,)*
+        }
+
+        impl Closed {
+            /// All of them.
+            pub fn total(&self) -> u64 {
+                0 $(+ self.$field)*
+            }
+        }
+
+        #[derive(Debug, Default)]
+        struct Endings {
+            $($field: AtomicU64,)*
+        }
+
+        impl Endings {
+            fn of(&self, reason: &CloseReason) -> &AtomicU64 {
+                match reason {
+                    $($reason => &self.$field,)*
+                }
+            }
+
+            fn snapshot(&self) -> Closed {
+                Closed { $($field: self.$field.load(Relaxed),)* }
+            }
+        }
+    };
 }
 
-impl Closed {
-    /// All of them.
-    pub fn total(&self) -> u64 {
-        self.finished
-            + self.peer_closed
-            + self.transport
-            + self.frame
-            + self.handler
-            + self.panicked
-            + self.output_full
-            + self.first_message_timeout
-            + self.idle_timeout
-            + self.write_stall
-            + self.aborted
-            + self.stopped
-    }
+reasons! {
+    finished: CloseReason::Finished,
+    peer_closed: CloseReason::PeerClosed,
+    transport: CloseReason::Transport(_),
+    frame: CloseReason::Frame(_),
+    handler: CloseReason::Handler(_),
+    panicked: CloseReason::Panicked,
+    output_full: CloseReason::OutputFull { .. },
+    first_message_timeout: CloseReason::FirstMessageTimeout,
+    idle_timeout: CloseReason::IdleTimeout,
+    write_stall: CloseReason::WriteStall,
+    aborted: CloseReason::Aborted,
+    stopped: CloseReason::Stopped,
 }
 
 /// The counters while they run. Nothing is ordered by them.
@@ -80,8 +95,8 @@ pub(crate) struct Tally {
     /// Shared with those who read: see [`Turn`](crate::handler::Turn).
     pub(crate) frames_skipped: Arc<AtomicU64>,
     pub(crate) panics: AtomicU64,
-    open: AtomicU64,
-    closed: [AtomicU64; REASONS],
+    opened: AtomicU64,
+    closed: Endings,
 }
 
 impl Tally {
@@ -90,19 +105,19 @@ impl Tally {
     }
 
     pub(crate) fn opened(&self) {
-        self.open.fetch_add(1, Relaxed);
+        self.opened.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn closed(&self, reason: &CloseReason, panicked: bool) {
-        self.open.fetch_sub(1, Relaxed);
-        self.closed[index(reason)].fetch_add(1, Relaxed);
+        Tally::add(self.closed.of(reason));
         if panicked || matches!(reason, CloseReason::Panicked) {
             self.panics.fetch_add(1, Relaxed);
         }
     }
 
     pub(crate) fn snapshot(&self) -> Counters {
-        let closed = |index: usize| self.closed[index].load(Relaxed);
+        // Read before what was opened, of which there are never fewer.
+        let closed = self.closed.snapshot();
         Counters {
             accepted: self.accepted.load(Relaxed),
             adopted: self.adopted.load(Relaxed),
@@ -112,40 +127,8 @@ impl Tally {
             datagrams_dropped: self.datagrams_dropped.load(Relaxed),
             frames_skipped: self.frames_skipped.load(Relaxed),
             panics: self.panics.load(Relaxed),
-            open: self.open.load(Relaxed),
-            closed: Closed {
-                finished: closed(0),
-                peer_closed: closed(1),
-                transport: closed(2),
-                frame: closed(3),
-                handler: closed(4),
-                panicked: closed(5),
-                output_full: closed(6),
-                first_message_timeout: closed(7),
-                idle_timeout: closed(8),
-                write_stall: closed(9),
-                aborted: closed(10),
-                stopped: closed(11),
-            },
+            open: self.opened.load(Relaxed).saturating_sub(closed.total()),
+            closed,
         }
     }
 }
-
-fn index(reason: &CloseReason) -> usize {
-    match reason {
-        CloseReason::Finished => 0,
-        CloseReason::PeerClosed => 1,
-        CloseReason::Transport(_) => 2,
-        CloseReason::Frame(_) => 3,
-        CloseReason::Handler(_) => 4,
-        CloseReason::Panicked => 5,
-        CloseReason::OutputFull { .. } => 6,
-        CloseReason::FirstMessageTimeout => 7,
-        CloseReason::IdleTimeout => 8,
-        CloseReason::WriteStall => 9,
-        CloseReason::Aborted => 10,
-        CloseReason::Stopped => 11,
-    }
-}
-
-const REASONS: usize = 12;

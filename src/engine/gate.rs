@@ -56,7 +56,8 @@ impl Gate {
 
     pub(crate) fn leave(&self) {
         let before = self.inside.fetch_sub(1, Ordering::SeqCst);
-        if before <= self.connections_max && self.awaited.swap(false, Ordering::SeqCst) {
+        let awaited = before <= self.connections_max && self.awaited.load(Ordering::SeqCst);
+        if awaited && self.awaited.swap(false, Ordering::SeqCst) {
             let bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
             bells.iter().for_each(|bell| bell.ring());
         }

@@ -225,11 +225,6 @@ impl Worker {
             }
             session.open(turn);
         });
-        if !adopted {
-            // Who connects mostly has something to say, and mostly it is there already: reading it now
-            // spares a round through the poll, and costs half a microsecond where it is not.
-            stream.react(Event { token, read: true, write: false }, desk);
-        }
         self.update(token);
     }
 
@@ -254,13 +249,11 @@ impl Worker {
     pub(super) fn update(&mut self, token: u64) {
         let Worker { actors, poll, timers, ready, .. } = self;
         let (session, armed, shared) = match actors.get_mut(token) {
+            Some(Actor::Stream(stream)) if stream.session.is_over() => return self.reap(token),
             Some(Actor::Stream(stream)) => {
                 let session = &mut stream.session;
-                let interest = if session.is_over() {
-                    stream.interest
-                } else {
-                    Interest { read: session.wants_input(), write: session.wants_output() }
-                };
+                let interest =
+                    Interest { read: session.wants_input(), write: session.wants_output() };
                 if interest != stream.interest {
                     match poll.change(stream.socket.as_fd(), token, stream.interest, interest) {
                         Ok(()) => stream.interest = interest,

@@ -30,6 +30,8 @@ pub(crate) enum Phase {
 /// What a worker lends to a session for one turn.
 pub(crate) struct Turn<'w> {
     pub(crate) now: Instant,
+    /// What was read in this turn, if anything: output may be lent from it.
+    pub(crate) input: &'w [u8],
     pub(crate) out: &'w mut Box<Out>,
     pub(crate) letters: &'w Arc<Mailbox<Letter>>,
     pub(crate) token: u64,
@@ -150,6 +152,14 @@ impl State {
         self.phase == Phase::Open && self.flags == STEADY && self.backlog.is_none()
     }
 
+    /// As [`State::is_steady`], on a stream, but for a reply of the handler that is to be sent.
+    pub(crate) fn is_answering(&self) -> bool {
+        self.phase == Phase::Open
+            && self.flags == STEADY.and(Flags::ANSWERED)
+            && self.backlog.is_none()
+            && !self.keeps_messages()
+    }
+
     pub(crate) fn is_datagram(&self) -> bool {
         self.flags.has(Flags::DATAGRAM)
     }
@@ -162,8 +172,13 @@ impl State {
     /// Notes the first whole frame, from which on the idle limit counts.
     pub(crate) fn note_frame(&mut self, now: Instant) {
         if !self.flags.has(Flags::SPOKEN) {
-            self.flags.set(Flags::SPOKEN.and(Flags::REARM));
+            self.flags.set(Flags::SPOKEN);
             self.last = now;
+            let limits = &self.limits;
+            let (idle, first) = (limits.idle_timeout, limits.first_message_timeout);
+            if idle.is_some_and(|idle| first.is_none_or(|first| idle < first)) {
+                self.flags.set(Flags::REARM);
+            }
         }
     }
 

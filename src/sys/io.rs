@@ -5,7 +5,7 @@
 
 use crate::addr::{AnyAddr, UnixAddr};
 use rustix::net::{
-    self, RecvFlags, SendFlags, Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags,
+    self, AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags,
 };
 use socket2::SockRef;
 use std::io;
@@ -123,9 +123,9 @@ pub(crate) fn set_nonblocking(socket: BorrowedFd<'_>, nonblocking: bool) -> io::
 }
 
 fn address(from: SocketAddrAny) -> io::Result<AnyAddr> {
-    match SocketAddr::try_from(from.clone()) {
-        Ok(from) => Ok(AnyAddr::Ip(from)),
-        Err(_) => {
+    match from.address_family() {
+        AddressFamily::INET | AddressFamily::INET6 => Ok(AnyAddr::Ip(from.try_into()?)),
+        _ => {
             let from = SocketAddrUnix::try_from(from)?;
             let unix = match (from.path_bytes(), from.abstract_name()) {
                 (Some(path), _) => UnixAddr::from_path(bytes_as_path(path))?,
