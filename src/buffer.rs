@@ -340,7 +340,8 @@ mod tests {
         let lent = &input[10..10 + 2 * LOAN_BYTES_MIN];
         let mut out = Out::new(1024);
         assert!(!out.lend(&lent[..LOAN_BYTES_MIN - 1], &input), "too few");
-        assert!(!out.lend(&lent.to_vec(), &input), "bytes from elsewhere");
+        let elsewhere = lent.to_vec();
+        assert!(!out.lend(&elsewhere, &input), "bytes from elsewhere");
         assert!(!out.lend(&input[..], lent), "more than the input");
         assert!(out.is_empty());
         assert!(out.lend(lent, &input));
