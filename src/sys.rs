@@ -20,6 +20,7 @@
 #![allow(unsafe_code)] // the one module that may: everything unsafe is gathered here
 
 pub(crate) mod address;
+pub(crate) mod backlog;
 pub(crate) mod errors;
 pub(crate) mod io;
 pub(crate) mod transfer;

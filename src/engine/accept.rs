@@ -1,5 +1,7 @@
 //! How acceptors pace themselves.
 
+use crate::sys::backlog;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 /// How long to leave the listeners alone after a shortage: doubled from 10 to 100 ms.
@@ -7,10 +9,37 @@ pub(crate) fn back_off(last: Option<Duration>) -> Duration {
     last.map_or(Duration::from_millis(10), |last| (last * 2).min(Duration::from_millis(100)))
 }
 
-/// Connections that one listener accepts before others have their turn. The poll says again if more
-/// wait; with a larger number more accepts are made in vain, and one of those costs as much as a good
-/// one.
-pub(crate) const ACCEPTS_PER_TURN: usize = 4;
+/// Says when to go on accepting from a listener that is ready, and when others have their turn.
+///
+/// An accept in vain costs as much as a good one, so the listener is asked how many wait, and again
+/// when those are in. Where it cannot say, it is tried.
+pub(crate) struct Accepts {
+    /// How many more within this turn.
+    left: usize,
+    /// How many more are known to wait.
+    known: usize,
+}
+
+impl Accepts {
+    pub(crate) fn new() -> Accepts {
+        // A listener that is ready has one at least.
+        Accepts { left: ACCEPTS_PER_TURN, known: 1 }
+    }
+
+    pub(crate) fn another(&mut self, listener: BorrowedFd<'_>) -> bool {
+        if self.known == 0 && self.left > 0 {
+            self.known = backlog::waiting(listener).unwrap_or(1);
+        }
+        if self.known == 0 || self.left == 0 {
+            return false;
+        }
+        self.known -= 1;
+        self.left -= 1;
+        true
+    }
+}
+
+const ACCEPTS_PER_TURN: usize = 16;
 
 #[cfg(test)]
 mod tests {

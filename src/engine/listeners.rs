@@ -1,6 +1,6 @@
 //! Listeners on a worker: accepting, and leaving it alone for a while.
 
-use super::accept::{ACCEPTS_PER_TURN, back_off};
+use super::accept::{Accepts, back_off};
 use super::datagrams::DatagramSocket;
 use super::worker::{Actor, Worker};
 use super::{Listening, Tally};
@@ -49,8 +49,11 @@ impl Worker {
     }
 
     pub(super) fn accept(&mut self, token: u64) {
-        for _ in 0..ACCEPTS_PER_TURN {
-            let Some(Actor::Listener(listening)) = self.actors.get(token) else { return };
+        let mut accepts = Accepts::new();
+        while let Some(Actor::Listener(listening)) = self.actors.get(token) {
+            if !accepts.another(listening.socket.as_fd()) {
+                return;
+            }
             if !self.common.gate.try_enter() {
                 self.close_doors(None);
                 return;

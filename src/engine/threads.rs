@@ -7,7 +7,7 @@
 //!
 //! Datagram sockets have no connections: each is served by a [`Worker`] on a thread of its own.
 
-use super::accept::{ACCEPTS_PER_TURN, back_off};
+use super::accept::{Accepts, back_off};
 use super::events::launch;
 use super::slots::Slots;
 use super::thread::{Berth, Job, ThreadSession, run_blocking};
@@ -280,7 +280,8 @@ impl Warden {
     }
 
     fn accept(&mut self, index: usize) {
-        for _ in 0..ACCEPTS_PER_TURN {
+        let mut accepts = Accepts::new();
+        while accepts.another(self.listeners[index].socket.as_fd()) {
             let listening = &self.listeners[index];
             let common = &self.house.common;
             if !common.gate.try_enter() {
