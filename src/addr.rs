@@ -32,7 +32,7 @@ pub use any::AnyAddr;
 pub use endpoint::Endpoint;
 pub use family::{
     Any, Connected, ConnectedDatagram, Datagram, EraseTo, Family, Ip, IpFamily, Ipv4, Ipv6, Kind,
-    SeqPacket, Stream, Supports, Unix,
+    Listening, SeqPacket, Stream, Streaming, Supports, Transfers, Unix,
 };
 pub use host::{Host, HostPort, IpVersion, Port, Zone};
 pub use into::{IntoEndpoint, IntoHostPort};

@@ -2,7 +2,7 @@
 //!
 //! A socket has two properties that never change, and both are type parameters: its address family
 //! `F` (`Ipv4`, `Ipv6`, `Unix`, or `Ip` and `Any` where only the program's input decides) and its kind
-//! `K` (`Stream`, `Datagram`, `SeqPacket`, `ConnectedDatagram`). What the kernel would refuse has no
+//! `K` (`Stream`, `Datagram`, `SeqPacket`, `ConnectedDatagram`, `Listening`). What the kernel would refuse has no
 //! type, and what a kind cannot do has no method.
 //!
 //! | type | made by | does |
@@ -11,7 +11,7 @@
 //! | `Socket<F, SeqPacket>` | `connect`, `accept`, `pair` | send, recv, shutdown, split |
 //! | `Socket<F, Datagram>` | `bind` | send_to, recv_from, connect |
 //! | `Socket<F, ConnectedDatagram>` | `connect`, `pair` | send, recv |
-//! | `Listener<F, K>` | `bind` | accept, incoming |
+//! | `Listener<F, K>`, short for `Socket<F, Listening<K>>` | `bind` | accept, incoming |
 //!
 //! The family comes from the address: `TcpListener::bind(SocketAddrV6::..)` is typed, the text
 //! `"127.0.0.1:7000"` gives `Ip`. A typed socket becomes an erased one by `into()`.
@@ -48,12 +48,14 @@
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use socket2::Socket as RawSocket;
 
-use crate::addr::{Any, ConnectedDatagram, Datagram, Ip, Kind, SeqPacket, Stream, Supports, Unix};
+use crate::addr::{
+    Any, ConnectedDatagram, Datagram, Ip, Kind, SeqPacket, Stream, Supports, Transfers, Unix,
+};
 
 mod connect;
 mod convert;
@@ -119,7 +121,7 @@ impl<F: Supports<K>, K: Kind> Socket<F, K> {
     /// The address of this end: `getsockname(2)`. Does not block.
     ///
     /// A socket bound to port 0 has the port that the kernel chose. A Unix socket that was never
-    /// bound, such as that of most clients, is unnamed.
+    /// bound, such as that of most clients, is unnamed. A listener says where it listens.
     ///
     /// # Errors
     ///
@@ -136,7 +138,7 @@ impl<F: Supports<K>, K: Kind> Socket<F, K> {
 
     /// Makes every call return `WouldBlock` instead of waiting, or wait again: `O_NONBLOCK`.
     ///
-    /// Clones share the setting. Sockets are made blocking.
+    /// Clones share the setting, what a listener accepts does not. Sockets are made blocking.
     ///
     /// # Errors
     ///
@@ -158,7 +160,10 @@ impl<F: Supports<K>, K: Kind> Socket<F, K> {
     /// # Errors
     ///
     /// As `getsockopt(2)`.
-    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
+    pub fn read_timeout(&self) -> io::Result<Option<Duration>>
+    where
+        K: Transfers,
+    {
         self.raw.read_timeout()
     }
 
@@ -180,7 +185,10 @@ impl<F: Supports<K>, K: Kind> Socket<F, K> {
     /// assert!(socket.set_read_timeout(Some(Duration::ZERO)).is_err());
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()>
+    where
+        K: Transfers,
+    {
         self.raw.set_read_timeout(open::timeout(timeout)?)
     }
 
@@ -189,7 +197,10 @@ impl<F: Supports<K>, K: Kind> Socket<F, K> {
     /// # Errors
     ///
     /// As `getsockopt(2)`.
-    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
+    pub fn write_timeout(&self) -> io::Result<Option<Duration>>
+    where
+        K: Transfers,
+    {
         self.raw.write_timeout()
     }
 
@@ -201,7 +212,10 @@ impl<F: Supports<K>, K: Kind> Socket<F, K> {
     /// # Errors
     ///
     /// `InvalidInput` if the duration is zero.
-    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()>
+    where
+        K: Transfers,
+    {
         self.raw.set_write_timeout(open::timeout(timeout)?)
     }
 
@@ -225,7 +239,8 @@ impl<F: Supports<K>, K: Kind> Socket<F, K> {
 
     /// Another descriptor for the same socket: `fcntl(F_DUPFD_CLOEXEC)`.
     ///
-    /// Both read the same bytes and share every setting; the socket is closed when the last goes.
+    /// Both read the same bytes, or accept the same connections, and share every setting; the socket
+    /// is closed when the last goes.
     ///
     /// # Errors
     ///
@@ -266,26 +281,15 @@ impl<F: Supports<K>, K: Kind> AsFd for Socket<F, K> {
 /// Names both ends, as far as there are any.
 impl<F: Supports<K>, K: Kind> fmt::Debug for Socket<F, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug(&self.raw, "Socket", self.local_addr().ok(), self.peer().ok(), f)
+        let mut debug = f.debug_struct(if K::LISTENS { "Listener" } else { "Socket" });
+        if let Ok(local) = self.local_addr() {
+            debug.field("local", &local);
+        }
+        if let Ok(peer) = self.peer() {
+            debug.field("peer", &peer);
+        }
+        debug.field("fd", &self.raw.as_raw_fd()).finish()
     }
-}
-
-fn debug<A: fmt::Debug>(
-    raw: &RawSocket,
-    name: &str,
-    local: Option<A>,
-    peer: Option<A>,
-    f: &mut fmt::Formatter<'_>,
-) -> fmt::Result {
-    use std::os::fd::AsRawFd;
-    let mut debug = f.debug_struct(name);
-    if let Some(local) = local {
-        debug.field("local", &local);
-    }
-    if let Some(peer) = peer {
-        debug.field("peer", &peer);
-    }
-    debug.field("fd", &raw.as_raw_fd()).finish()
 }
 
 /// Repeats a call for as long as signals interrupt it.

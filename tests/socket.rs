@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use sockeye::addr::{
-    Any, AnyAddr, Datagram, Family, Ip, IpFamily, Ipv4, Ipv6, Kind, SeqPacket, Stream, Supports,
-    Unix, UnixAddr,
+    Any, AnyAddr, Datagram, Family, Ip, IpFamily, Ipv4, Ipv6, SeqPacket, Stream, Supports, Unix,
+    UnixAddr,
 };
 use sockeye::socket::{
     AnyListener, AnyStream, ConnectedUdpSocket, ConnectedUnixDatagram, Listener, Socket,
@@ -129,7 +129,7 @@ macro_rules! own {
 own!(Ipv4 Ipv6 Ip Unix Any);
 
 /// A listener, and a connected pair of sockets with a timeout on their reads.
-struct Pair<F: Supports<K>, K: Kind> {
+struct Pair<F: Supports<K>, K: sockeye::addr::Connected> {
     listener: Listener<F, K>,
     client: Socket<F, K>,
     server: Socket<F, K>,

@@ -4,7 +4,9 @@
 //! would otherwise say at run time. What the kernel refuses (seqpacket over IP, nodelay on a Unix
 //! socket) is a bound that does not hold, and does not compile. Addresses are in `address`.
 
+use std::convert::Infallible;
 use std::fmt::Debug;
+use std::marker::PhantomData;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use super::sealed::Sealed;
@@ -87,6 +89,8 @@ impl IpFamily for Ip {}
 pub trait Kind: Sealed + Debug + Sized + 'static {
     /// The type that `socket(2)` is asked for.
     const TYPE: SocketType;
+    /// Whether it waits for connections (`SO_ACCEPTCONN`) and moves no data itself.
+    const LISTENS: bool = false;
 }
 
 /// A connected stream of bytes (`SOCK_STREAM`): TCP, or a Unix stream.
@@ -107,7 +111,14 @@ pub enum SeqPacket {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ConnectedDatagram {}
 
+/// Waits for connections of kind `K` (`listen(2)`), and moves no data itself.
+///
+/// A socket of this kind is what [`Listener`](crate::socket::Listener) stands for.
+#[derive(Debug)]
+pub struct Listening<K>(Infallible, PhantomData<K>);
+
 impl Sealed for Stream {}
+impl<K: Connected> Sealed for Listening<K> {}
 impl Sealed for Datagram {}
 impl Sealed for SeqPacket {}
 impl Sealed for ConnectedDatagram {}
@@ -125,13 +136,40 @@ impl Kind for ConnectedDatagram {
     const TYPE: SocketType = SocketType::Datagram;
 }
 
+impl<K: Connected> Kind for Listening<K> {
+    const TYPE: SocketType = K::TYPE;
+    const LISTENS: bool = true;
+}
+
+/// The kinds whose sockets move data: all but [`Listening`].
+#[diagnostic::on_unimplemented(
+    message = "sockets of kind `{Self}` neither send nor receive",
+    label = "this exists on sockets that move data only",
+    note = "a listener waits for connections: `accept` gives a socket that moves data"
+)]
+pub trait Transfers: Kind {}
+impl Transfers for Stream {}
+impl Transfers for Datagram {}
+impl Transfers for SeqPacket {}
+impl Transfers for ConnectedDatagram {}
+
+/// The kinds of TCP, where the family is IP: [`Stream`], and [`Listening`] for streams.
+#[diagnostic::on_unimplemented(
+    message = "sockets of kind `{Self}` have no options of TCP",
+    label = "this exists on streams, and on listeners for streams, only",
+    note = "a datagram leaves at once, and has no connection to keep alive or to wait for"
+)]
+pub trait Streaming: Kind {}
+impl Streaming for Stream {}
+impl Streaming for Listening<Stream> {}
+
 /// The kinds that listen and accept: [`Stream`] and [`SeqPacket`].
 #[diagnostic::on_unimplemented(
     message = "sockets of kind `{Self}` do not listen and accept",
     label = "this exists on `Stream` and `SeqPacket` only",
     note = "a datagram socket is bound, and hears every peer without accepting it"
 )]
-pub trait Connected: Kind {}
+pub trait Connected: Transfers {}
 impl Connected for Stream {}
 impl Connected for SeqPacket {}
 
@@ -155,6 +193,7 @@ pub trait Supports<K: Kind>: Family {}
 impl<F: Family> Supports<Stream> for F {}
 impl<F: Family> Supports<Datagram> for F {}
 impl<F: Family> Supports<ConnectedDatagram> for F {}
+impl<F: Supports<K>, K: Connected> Supports<Listening<K>> for F {}
 impl Supports<SeqPacket> for Unix {}
 impl Supports<SeqPacket> for Any {}
 

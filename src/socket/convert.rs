@@ -7,10 +7,10 @@ use std::net;
 use std::os::fd::OwnedFd;
 use std::os::unix::net as unix;
 
-use super::mismatch::{self, Mismatch, Role};
-use super::{Listener, RawSocket, Socket, open};
+use super::mismatch::{self, Mismatch};
+use super::{Listener, Socket, open};
 use crate::addr::{
-    Connected, ConnectedDatagram, Datagram, IpFamily, Kind, SocketType, Stream, Supports, Unix,
+    ConnectedDatagram, Datagram, IpFamily, Kind, SocketType, Stream, Supports, Unix,
 };
 
 impl<F: Supports<K>, K: Kind> From<Socket<F, K>> for OwnedFd {
@@ -19,51 +19,29 @@ impl<F: Supports<K>, K: Kind> From<Socket<F, K>> for OwnedFd {
     }
 }
 
-impl<F: Supports<K>, K: Kind> From<Listener<F, K>> for OwnedFd {
-    fn from(listener: Listener<F, K>) -> Self {
-        listener.raw.into()
-    }
-}
-
 impl<F: Supports<K>, K: Kind> TryFrom<OwnedFd> for Socket<F, K> {
     type Error = Mismatch;
 
-    /// Takes a descriptor that is such a socket already, inherited perhaps. Does not block. Changes no
-    /// option but `SO_PASSCRED` on seqpacket, by which the end is told from an empty message.
+    /// Takes a descriptor that is such a socket already, inherited or passed down by a service manager
+    /// perhaps. Does not block. Changes one option: `TCP_NODELAY` is set on listeners, for what they
+    /// accept to inherit, and `SO_PASSCRED` on seqpacket, by which the end is told from an empty
+    /// message.
     ///
     /// # Errors
     ///
-    /// It is none, of another family or type, listens, or (datagrams) has a peer where the type has
-    /// none or the other way round. The descriptor comes back in the error.
+    /// It is none, of another family or type, listens where the type does not or the other way round,
+    /// or (datagrams) has a peer where the type has none or the other way round. The descriptor comes
+    /// back in the error.
     fn try_from(fd: OwnedFd) -> Result<Self, Mismatch> {
-        let raw = mismatch::check::<F, K>(fd, Role::Socket)?;
-        // It cannot fail on a socket of the kind that it is for.
-        let _ = open::prepare(&raw, K::TYPE);
+        let raw = mismatch::check::<F, K>(fd)?;
+        let _ = match (K::TYPE, K::LISTENS) {
+            // A Unix listener has no such option and says so; a stream is good without it.
+            (SocketType::Stream, true) => raw.set_tcp_nodelay(true),
+            (_, true) => Ok(()),
+            // It cannot fail on a socket of the kind that it is for.
+            (kind, false) => open::prepare(&raw, kind),
+        };
         Ok(Self::from_raw(raw))
-    }
-}
-
-impl<F: Supports<K>, K: Connected> TryFrom<OwnedFd> for Listener<F, K> {
-    type Error = Mismatch;
-
-    /// Takes a descriptor that listens already, passed down by a service manager perhaps. Does not
-    /// block. Changes one option: `TCP_NODELAY` is set, for what it accepts to inherit.
-    ///
-    /// # Errors
-    ///
-    /// It is no socket, of another family or type, or does not listen. The descriptor comes back in
-    /// the error.
-    fn try_from(fd: OwnedFd) -> Result<Self, Mismatch> {
-        let raw = mismatch::check::<F, K>(fd, Role::Listener)?;
-        set_nodelay::<K>(&raw);
-        Ok(Self::from_raw(raw))
-    }
-}
-
-fn set_nodelay<K: Kind>(raw: &RawSocket) {
-    if K::TYPE == SocketType::Stream {
-        // A Unix listener has no such option and says so; a stream is good without it.
-        let _ = raw.set_tcp_nodelay(true);
     }
 }
 

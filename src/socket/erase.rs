@@ -4,42 +4,31 @@
 //! impl over all pairs would, for the compiler, overlap with "everything is `From` itself". Back the
 //! way is `TryFrom<OwnedFd>`, which asks the kernel.
 
-use super::{Listener, Socket};
+use super::Socket;
 use crate::addr::{Any, EraseTo, Ip, Ipv4, Ipv6, Kind, Supports};
 
-macro_rules! erase {
-    ($type:ident: $from:ty => $to:ty) => {
-        impl<K: Kind> From<$type<$from, K>> for $type<$to, K>
+macro_rules! erase_to_ip {
+    ($from:ty) => {
+        impl<K: Kind> From<Socket<$from, K>> for Socket<Ip, K>
         where
             $from: Supports<K>,
-            $to: Supports<K>,
+            Ip: Supports<K>,
         {
-            fn from(typed: $type<$from, K>) -> Self {
+            fn from(typed: Socket<$from, K>) -> Self {
                 Self::from_raw(typed.raw)
             }
         }
     };
 }
 
-erase!(Socket: Ipv4 => Ip);
-erase!(Socket: Ipv6 => Ip);
-erase!(Listener: Ipv4 => Ip);
-erase!(Listener: Ipv6 => Ip);
+erase_to_ip!(Ipv4);
+erase_to_ip!(Ipv6);
 
 impl<F: EraseTo<Any> + Supports<K>, K: Kind> From<Socket<F, K>> for Socket<Any, K>
 where
     Any: Supports<K>,
 {
     fn from(typed: Socket<F, K>) -> Self {
-        Self::from_raw(typed.raw)
-    }
-}
-
-impl<F: EraseTo<Any> + Supports<K>, K: Kind> From<Listener<F, K>> for Listener<Any, K>
-where
-    Any: Supports<K>,
-{
-    fn from(typed: Listener<F, K>) -> Self {
         Self::from_raw(typed.raw)
     }
 }

@@ -3,18 +3,16 @@
 use std::fmt;
 use std::io;
 use std::iter::FusedIterator;
-use std::marker::PhantomData;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd};
 
 use super::open::{self, Stacks};
-use super::{RawSocket, Shape, Socket, debug, uninterrupted};
-use crate::addr::{Address, AnyAddr, Connected, IntoAddress, Ip, Kind, Stream, Supports};
+use super::{RawSocket, Socket, uninterrupted};
+use crate::addr::{
+    Address, AnyAddr, Connected, IntoAddress, Ip, Kind, Listening, Stream, Supports,
+};
 use crate::sys::transfer;
 
 /// A socket of family `F` that accepts connections of kind `K`.
-///
-/// It is the size of a descriptor, and closes it when dropped.
 ///
 /// ```
 /// use sockeye::addr::Ipv6;
@@ -26,10 +24,7 @@ use crate::sys::transfer;
 /// let (stream, peer): (TcpStream<Ipv6>, SocketAddrV6) = listener.accept()?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub struct Listener<F: Supports<K>, K: Kind = Stream> {
-    pub(super) raw: RawSocket,
-    shape: Shape<F, K>,
-}
+pub type Listener<F, K = Stream> = Socket<F, Listening<K>>;
 
 impl<F: Supports<K>, K: Connected> Listener<F, K> {
     /// Listens at `address`: `socket(2)`, `bind(2)`, `listen(2)`. Does not block.
@@ -145,58 +140,6 @@ impl<F: Supports<K>, K: Connected> Listener<F, K> {
     }
 }
 
-impl<F: Supports<K>, K: Kind> Listener<F, K> {
-    /// The caller knows that the descriptor is of this family and kind, and listens.
-    pub(crate) fn from_raw(raw: RawSocket) -> Self {
-        Self { raw, shape: PhantomData }
-    }
-
-    /// Where it listens: `getsockname(2)`. Does not block.
-    ///
-    /// # Errors
-    ///
-    /// As `getsockname(2)`.
-    pub fn local_addr(&self) -> io::Result<F::Address> {
-        open::address_of::<F>(&self.raw.local_addr()?)
-    }
-
-    /// Makes `accept` return `WouldBlock` instead of waiting, or wait again: `O_NONBLOCK`. Clones
-    /// share the setting; what is accepted does not.
-    ///
-    /// # Errors
-    ///
-    /// As `fcntl(2)`.
-    ///
-    /// ```
-    /// let listener = sockeye::socket::TcpListener::bind("127.0.0.1:0")?;
-    /// listener.set_nonblocking(true)?;
-    /// assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.raw.set_nonblocking(nonblocking)
-    }
-
-    /// Takes the error that waits on the socket, if there is one: `SO_ERROR`. Does not block.
-    ///
-    /// # Errors
-    ///
-    /// As `getsockopt(2)`; the error found is the value.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.raw.take_error()
-    }
-
-    /// Another descriptor for the same listener: `fcntl(F_DUPFD_CLOEXEC)`. Each connection goes to
-    /// one of those that accept.
-    ///
-    /// # Errors
-    ///
-    /// The process has too many open files (`EMFILE`).
-    pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self::from_raw(self.raw.try_clone()?))
-    }
-}
-
 impl Listener<Ip, Stream> {
     /// Listens on this port of every address, IPv4 and IPv6: `[::]` without `IPV6_V6ONLY`.
     ///
@@ -227,21 +170,9 @@ impl Listener<Ip, Stream> {
 /// `listen(2)` takes an `int`; the kernel reads anything above its maximum as that maximum.
 const BACKLOG_MAX: u32 = i32::MAX as u32;
 
-impl<F: Supports<K>, K: Kind> AsFd for Listener<F, K> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.raw.as_fd()
-    }
-}
-
-impl<F: Supports<K>, K: Kind> fmt::Debug for Listener<F, K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug(&self.raw, "Listener", self.local_addr().ok(), None, f)
-    }
-}
-
 /// The connections to come: [`Listener::incoming`].
 #[must_use = "accepts nothing until it is iterated"]
-pub struct Incoming<'a, F: Supports<K>, K: Kind> {
+pub struct Incoming<'a, F: Supports<K>, K: Connected> {
     listener: &'a Listener<F, K>,
 }
 
@@ -259,7 +190,7 @@ impl<F: Supports<K>, K: Connected> Iterator for Incoming<'_, F, K> {
 
 impl<F: Supports<K>, K: Connected> FusedIterator for Incoming<'_, F, K> {}
 
-impl<F: Supports<K>, K: Kind> fmt::Debug for Incoming<'_, F, K> {
+impl<F: Supports<K>, K: Connected> fmt::Debug for Incoming<'_, F, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Incoming").field("listener", self.listener).finish()
     }

@@ -74,22 +74,12 @@ impl From<Mismatch> for io::Error {
     }
 }
 
-/// Whether a listener or a socket that moves data is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
-    Listener,
-    Socket,
-}
-
 /// Lets a descriptor through as a socket of family `F` and kind `K`, if that is what it is:
 /// `SO_DOMAIN`, `SO_TYPE`, `SO_ACCEPTCONN`, and for datagrams `getpeername`.
 ///
 /// A stream need not be connected any more: one that was reset is still a stream.
-pub(super) fn check<F: Supports<K>, K: Kind>(
-    fd: OwnedFd,
-    role: Role,
-) -> Result<RawSocket, Mismatch> {
-    let wanted = Wanted::of::<F, K>(role);
+pub(super) fn check<F: Supports<K>, K: Kind>(fd: OwnedFd) -> Result<RawSocket, Mismatch> {
+    let wanted = Wanted::of::<F, K>();
     let raw = RawSocket::from(fd);
     let found = match Found::ask(&raw) {
         Ok(found) if wanted.admits(&found) => return Ok(raw),
@@ -106,20 +96,20 @@ struct Wanted {
     v6: bool,
     unix: bool,
     kind: SocketType,
-    role: Role,
+    listens: bool,
     /// For datagrams: whether the peer is settled.
     connected: bool,
 }
 
 impl Wanted {
-    fn of<F: Supports<K>, K: Kind>(role: Role) -> Self {
+    fn of<F: Supports<K>, K: Kind>() -> Self {
         let connected = TypeId::of::<K>() == TypeId::of::<ConnectedDatagram>();
         Self {
             v4: admits::<F>(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).to_any()),
             v6: admits::<F>(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)).to_any()),
             unix: admits::<F>(UnixAddr::unnamed().to_any()),
             kind: K::TYPE,
-            role,
+            listens: K::LISTENS,
             connected,
         }
     }
@@ -129,7 +119,7 @@ impl Wanted {
             || (self.v6 && found.domain == Domain::IPV6)
             || (self.unix && found.domain == Domain::UNIX);
         let peer = self.kind != SocketType::Datagram || found.connected == self.connected;
-        family && found.kind == open::type_of(self.kind) && found.role == self.role && peer
+        family && found.kind == open::type_of(self.kind) && found.listens == self.listens && peer
     }
 
     fn describe(&self) -> String {
@@ -140,7 +130,7 @@ impl Wanted {
             (false, false, true) => "a Unix",
             _ => "an IP or Unix",
         };
-        describe(family, name_of(open::type_of(self.kind)), self.role, self.connected)
+        describe(family, name_of(open::type_of(self.kind)), self.listens, self.connected)
     }
 }
 
@@ -153,15 +143,15 @@ fn admits<F: Family>(address: AnyAddr) -> bool {
 struct Found {
     domain: Domain,
     kind: Type,
-    role: Role,
+    listens: bool,
     connected: bool,
 }
 
 impl Found {
     fn ask(raw: &RawSocket) -> io::Result<Self> {
-        let role = if raw.is_listener()? { Role::Listener } else { Role::Socket };
         let connected = raw.peer_addr().is_ok();
-        Ok(Self { domain: raw.domain()?, kind: raw.r#type()?, role, connected })
+        let (domain, kind) = (raw.domain()?, raw.r#type()?);
+        Ok(Self { domain, kind, listens: raw.is_listener()?, connected })
     }
 
     fn describe(&self) -> String {
@@ -172,7 +162,7 @@ impl Found {
             other => format!("a family {}", i32::from(other)),
         };
         let connected = self.kind == Type::DGRAM && self.connected;
-        describe(&family, name_of(self.kind), self.role, connected)
+        describe(&family, name_of(self.kind), self.listens, connected)
     }
 }
 
@@ -186,11 +176,8 @@ fn name_of(kind: Type) -> &'static str {
 }
 
 /// "an IPv4 stream socket", "a Unix seqpacket listener", "an IPv6 datagram socket with a peer".
-fn describe(family: &str, kind: &str, role: Role, connected: bool) -> String {
-    let noun = match role {
-        Role::Listener => "listener",
-        Role::Socket => "socket",
-    };
+fn describe(family: &str, kind: &str, listens: bool, connected: bool) -> String {
+    let noun = if listens { "listener" } else { "socket" };
     let peer = if connected { " with a peer" } else { "" };
     format!("{family} {kind} {noun}{peer}")
 }
