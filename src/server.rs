@@ -20,6 +20,7 @@
 
 mod bind;
 mod handle;
+mod launched;
 mod listening;
 
 pub use handle::ServerHandle;
@@ -28,21 +29,21 @@ pub use listening::IntoListening;
 use crate::addr::{Endpoint, IntoHostPort, Peer};
 use crate::codec::Codec;
 use crate::engine::{
-    Admit, AtWork, BlockingEngine, Common, Engine, FirstLoop, Gate, Launch, MakeSession, Plan,
-    Report, Serve, ServeBlocking, Service, Stop, Tally, Threads,
+    Admit, BlockingEngine, Common, Engine, Gate, Launch, MakeSession, Plan, Report, Serve,
+    ServeBlocking, Service, Stop, Tally, Threads,
 };
 use crate::error::Error;
 use crate::handler::{Context, Handler, IntoOutcome, Side};
 use crate::limits::Limits;
 use crate::session::Session;
 use crate::socket::AnyStream;
+use launched::{Launched, OnStart, not_started};
 use listening::Source;
 use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A server that has not started yet.
 ///
@@ -225,48 +226,6 @@ impl<C, E: Engine> Server<C, E> {
         handle.started(running, common, endpoints, files);
         Ok(Launched { handle, first, at_work, on_start })
     }
-}
-
-/// A server whose first loop is yet to run.
-struct Launched {
-    handle: ServerHandle,
-    first: FirstLoop,
-    at_work: AtWork,
-    on_start: Option<Box<OnStart>>,
-}
-
-type OnStart = dyn FnOnce(&[Endpoint]) + Send;
-
-impl Launched {
-    fn spawn(self) -> Result<ServerHandle, Error> {
-        let Launched { handle, first, at_work, on_start } = self;
-        let spawned = thread::Builder::new().name("sockeye".to_owned()).spawn(move || {
-            let _at_work = at_work;
-            first();
-        });
-        if let Err(error) = spawned {
-            handle.stop(Duration::ZERO);
-            return Err(not_started(error));
-        }
-        if let Some(on_start) = on_start {
-            on_start(handle.local_endpoints());
-        }
-        Ok(handle)
-    }
-
-    fn run(self) -> Result<Report, Error> {
-        let Launched { handle, first, at_work, on_start } = self;
-        if let Some(on_start) = on_start {
-            on_start(handle.local_endpoints());
-        }
-        first();
-        drop(at_work);
-        handle.join()
-    }
-}
-
-fn not_started(error: io::Error) -> Error {
-    Error::new("start", "a server's engine", error)
 }
 
 fn blocking<F, O>(serve: F) -> Serve
