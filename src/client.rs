@@ -31,7 +31,7 @@ use crate::codec::Codec;
 use crate::error::Error;
 use crate::lookup;
 use crate::socket::{
-    AnyStream, ConnectedUdpSocket, Socket, TcpStream, UnixDatagram, UnixStream, keep_alive,
+    AnyStream, ConnectedUdpSocket, Options, Socket, TcpStream, UnixDatagram, UnixStream,
 };
 use channel::Channel;
 use std::fmt;
@@ -48,6 +48,7 @@ use std::time::{Duration, Instant};
 pub struct Client<S, C = ()> {
     endpoint: Result<Endpoint, Error>,
     timeout: Option<Duration>,
+    options: Options,
     codec: C,
     socket: PhantomData<fn() -> S>,
 }
@@ -93,13 +94,14 @@ impl<S> Client<S> {
     }
 
     fn new(endpoint: Result<Endpoint, Error>) -> Client<S> {
-        Client { endpoint, timeout: None, codec: (), socket: PhantomData }
+        let options = Options::new();
+        Client { endpoint, timeout: None, options, codec: (), socket: PhantomData }
     }
 
     /// How bytes become frames.
     pub fn codec<C: Codec>(self, codec: C) -> Client<S, C> {
-        let Client { endpoint, timeout, .. } = self;
-        Client { endpoint, timeout, codec, socket: PhantomData }
+        let Client { endpoint, timeout, options, .. } = self;
+        Client { endpoint, timeout, options, codec, socket: PhantomData }
     }
 }
 
@@ -114,9 +116,29 @@ impl<S, C> Client<S, C> {
         self
     }
 
+    /// What the socket is set to before it connects; see [`Options`] for the defaults. Over TCP
+    /// keepalive is on unless the set says otherwise: after 60 s, every 10 s, 6 times.
+    ///
+    /// ```
+    /// use sockeye::client::Client;
+    /// use sockeye::socket::{Options, TcpListener};
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = Client::tcp(listener.local_addr()?)
+    ///     .options(Options::new().receive_buffer(64 * 1024).keepalive(None))
+    ///     .connect()?;
+    /// assert_eq!(stream.keepalive()?, None);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn options(mut self, options: Options) -> Client<S, C> {
+        self.options = options;
+        self
+    }
+
     fn open(self) -> Result<(Channel, Endpoint, C), Error> {
-        let Client { endpoint, timeout, codec, .. } = self;
+        let Client { endpoint, timeout, options, codec, .. } = self;
         let endpoint = endpoint?;
+        let options = options.with_keepalive();
         let deadline = Instant::now() + timeout.unwrap_or(CONNECT_TIMEOUT).min(LONGEST);
         let addresses = lookup::addresses(&endpoint)?;
         let mut last = io::Error::from(io::ErrorKind::NotFound);
@@ -129,7 +151,7 @@ impl<S, C> Client<S, C> {
                 last = io::ErrorKind::TimedOut.into();
                 break;
             }
-            match connect(&endpoint, address, share) {
+            match connect(&endpoint, address, share, &options) {
                 Ok(channel) => return Ok((channel, endpoint, codec)),
                 Err(error) => last = error,
             }
@@ -201,25 +223,29 @@ impl<S, C: Codec> Client<S, C> {
     }
 }
 
-fn connect(endpoint: &Endpoint, to: &AnyAddr, share: Duration) -> io::Result<Channel> {
+fn connect(
+    endpoint: &Endpoint,
+    to: &AnyAddr,
+    share: Duration,
+    options: &Options,
+) -> io::Result<Channel> {
+    let deadline = Some(Instant::now() + share);
     match endpoint.transport() {
         Transport::Tcp | Transport::Unix => {
-            let stream = AnyStream::connect_timeout(to.clone(), share)?;
-            if endpoint.transport() == Transport::Tcp {
-                keep_alive(&stream)?;
-            }
-            Ok(Channel::Stream(stream))
+            Ok(Channel::Stream(AnyStream::connect_until(to, deadline, options)?))
         }
         Transport::Udp => {
-            Ok(Channel::Datagram(Socket::<Any, ConnectedDatagram>::connect(to.clone())?))
+            let to = to.clone();
+            Ok(Channel::Datagram(Socket::<Any, ConnectedDatagram>::connect_with(to, options)?))
         }
         Transport::UnixSeqPacket => {
-            Ok(Channel::Record(Socket::<Any, SeqPacket>::connect_timeout(to.clone(), share)?))
+            let socket = Socket::<Any, SeqPacket>::connect_until(to, deadline, options)?;
+            Ok(Channel::Record(socket))
         }
         Transport::UnixDatagram => {
             let to = to.as_unix().cloned().ok_or(io::ErrorKind::InvalidInput)?;
             // A name of its own, or the server could not answer. The kernel picks one.
-            let socket = UnixDatagram::bind(UnixAddr::unnamed())?.connect(to)?;
+            let socket = UnixDatagram::bind_with(UnixAddr::unnamed(), options)?.connect(to)?;
             Ok(Channel::Datagram(socket.into()))
         }
     }
@@ -230,6 +256,7 @@ impl<S, C: fmt::Debug> fmt::Debug for Client<S, C> {
         f.debug_struct("Client")
             .field("endpoint", &self.endpoint)
             .field("timeout", &self.timeout)
+            .field("options", &self.options)
             .field("codec", &self.codec)
             .finish()
     }

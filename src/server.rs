@@ -36,7 +36,8 @@ use crate::error::Error;
 use crate::handler::{Context, Handler, IntoOutcome, Side};
 use crate::limits::Limits;
 use crate::session::Session;
-use crate::socket::AnyStream;
+use crate::socket::{AnyStream, Options};
+use bind::{SocketFile, bind};
 use launched::{Launched, OnStart, not_started};
 use listening::Source;
 use std::fmt;
@@ -56,6 +57,7 @@ pub struct Server<C = (), E = Threads> {
     codec: C,
     engine: E,
     limits: Limits,
+    options: Options,
     admit: Option<Arc<Admit>>,
     handle: ServerHandle,
     on_start: Option<Box<OnStart>>,
@@ -69,6 +71,7 @@ impl Server {
             codec: (),
             engine: Threads::default(),
             limits: Limits::default(),
+            options: Options::new(),
             admit: None,
             handle: ServerHandle::default(),
             on_start: None,
@@ -85,7 +88,7 @@ impl Server {
     /// addresses of both families, an address, or a port alone, which means loopback.
     ///
     /// The sockets have `SO_REUSEADDR`, `TCP_NODELAY`, keepalive (60 s, every 10 s, 6 times) and the
-    /// longest backlog that the system allows.
+    /// longest backlog that the system allows; [`options`](Server::options) changes all but the last.
     pub fn tcp(at: impl IntoHostPort) -> Server {
         Server::on(Source::new(at.into_host_port().map(Endpoint::tcp)))
     }
@@ -117,19 +120,52 @@ impl<C, E: Engine> Server<C, E> {
 
     /// How bytes become frames.
     pub fn codec<D: Codec>(self, codec: D) -> Server<D, E> {
-        let Server { sources, engine, limits, admit, handle, on_start, .. } = self;
-        Server { sources, codec, engine, limits, admit, handle, on_start }
+        let Server { sources, engine, limits, options, admit, handle, on_start, .. } = self;
+        Server { sources, codec, engine, limits, options, admit, handle, on_start }
     }
 
     /// What runs the connections; [`Threads`] by default.
     pub fn engine<G: Engine>(self, engine: G) -> Server<C, G> {
-        let Server { sources, codec, limits, admit, handle, on_start, .. } = self;
-        Server { sources, codec, engine, limits, admit, handle, on_start }
+        let Server { sources, codec, limits, options, admit, handle, on_start, .. } = self;
+        Server { sources, codec, engine, limits, options, admit, handle, on_start }
     }
 
     /// How much a peer may cost; [`Limits::default`] by default.
     pub fn limits(mut self, limits: Limits) -> Server<C, E> {
         self.limits = limits;
+        self
+    }
+
+    /// What the sockets are set to before they are bound, and what is accepted after them; see
+    /// [`Options`] for the defaults. Over TCP keepalive is on unless the set says otherwise: after
+    /// 60 s, every 10 s, 6 times.
+    ///
+    /// One set for all endpoints: what a kind of socket does not have is passed over there. A value
+    /// that the kernel refuses is an error when the server starts. Ready-made sockets have their
+    /// options already; what can be set after the bind is, if it is in the set.
+    ///
+    /// A TCP connection inherits its options from the listener, which costs nothing; a Unix one is
+    /// given its buffers, if the set has some. One that cannot have them is served all the same.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::codec::Lines;
+    /// use sockeye::server::Server;
+    /// use sockeye::socket::{Keepalive, Options};
+    /// use std::time::Duration;
+    ///
+    /// let idle = Duration::from_secs(20);
+    /// let server = Server::tcp("127.0.0.1:0")
+    ///     .options(Options::new().keepalive(Some(Keepalive { idle, ..Keepalive::default() })))
+    ///     .codec(Lines::default())
+    ///     .serve(|line, cx| cx.send(line))?;
+    /// # server.stop(Duration::from_secs(1));
+    /// server.join()?;
+    /// # Ok::<(), sockeye::Error>(())
+    /// ```
+    pub fn options(mut self, options: Options) -> Server<C, E> {
+        self.options = options;
         self
     }
 
@@ -202,15 +238,15 @@ impl<C, E: Engine> Server<C, E> {
 
     /// Binds the endpoints and starts all of the engine but its first loop.
     fn launch(self, serve: Serve) -> Result<Launched, Error> {
-        let Server { sources, engine, limits, admit, handle, on_start, .. } = self;
+        let Server { sources, engine, limits, options, admit, handle, on_start, .. } = self;
         let service = Service { admit, serve };
         let mut sockets = Vec::new();
         let mut files = Vec::new();
         let bound = sources
             .into_iter()
-            .try_for_each(|source| bind::bind(source?, &service, &mut sockets, &mut files));
+            .try_for_each(|source| bind(source?, &service, &options, &mut sockets, &mut files));
         // What was made for a server that does not start is not left behind.
-        let unmake = |files: &[bind::SocketFile]| files.iter().for_each(|file| file.remove());
+        let unmake = |files: &[SocketFile]| files.iter().for_each(|file| file.remove());
         bound.inspect_err(|_| unmake(&files))?;
         let common = Arc::new(Common {
             gate: Gate::new(engine.connections_max(limits.connections_max)),
@@ -380,6 +416,7 @@ impl<C: fmt::Debug, E: fmt::Debug> fmt::Debug for Server<C, E> {
             .field("codec", &self.codec)
             .field("engine", &self.engine)
             .field("limits", &self.limits)
+            .field("options", &self.options)
             .finish_non_exhaustive()
     }
 }

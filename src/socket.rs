@@ -2,12 +2,12 @@
 //!
 //! A socket has two properties that never change, and both are type parameters: its address family
 //! `F` (`Ipv4`, `Ipv6`, `Unix`, or `Ip` and `Any` where only the program's input decides) and its kind
-//! `K` (`Stream`, `Datagram`, `SeqPacket`, `ConnectedDatagram`, `Listening`). What the kernel would refuse has no
-//! type, and what a kind cannot do has no method.
+//! `K` (`Stream`, `Datagram`, `SeqPacket`, `ConnectedDatagram`, `Listening`). What the kernel would
+//! refuse has no type, and what a kind cannot do has no method.
 //!
 //! | type | made by | does |
 //! |---|---|---|
-//! | `Socket<F, Stream>` | `connect`, `accept`, `pair` | `Read`, `Write`, peek, shutdown, split; nodelay over IP |
+//! | `Socket<F, Stream>` | `connect`, `accept`, `pair` | `Read`, `Write`, peek, shutdown, split |
 //! | `Socket<F, SeqPacket>` | `connect`, `accept`, `pair` | send, recv, shutdown, split |
 //! | `Socket<F, Datagram>` | `bind` | send_to, recv_from, connect |
 //! | `Socket<F, ConnectedDatagram>` | `connect`, `pair` | send, recv |
@@ -43,6 +43,48 @@
 //! fn takes(_: Socket<Ipv4, SeqPacket>) {}
 //! ```
 //!
+//! # Options
+//!
+//! An option has its methods where the kernel has the option: [`set_keepalive`](Socket::set_keepalive),
+//! [`set_linger`](Socket::set_linger) and the like. [`Options`] is a set of them, for a server, a client
+//! or many sockets. What has no method here goes through [`socket2::SockRef`], which every socket and
+//! listener converts to:
+//!
+//! ```
+//! # use sockeye::socket::{TcpListener, TcpStream};
+//! # let listener = TcpListener::bind("127.0.0.1:0")?;
+//! # let stream = TcpStream::connect(listener.local_addr()?)?;
+//! use socket2::SockRef;
+//! SockRef::from(&stream).set_tos_v4(0x10)?; // low delay
+//! assert_eq!(SockRef::from(&stream).mark()?, 0);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! and what is not there either, by the descriptor. What the kernel knows of a connection is read like
+//! this:
+//!
+//! ```
+//! # use sockeye::socket::{TcpListener, TcpStream};
+//! # let listener = TcpListener::bind("127.0.0.1:0")?;
+//! # let stream = TcpStream::connect(listener.local_addr()?)?;
+//! use std::{io, mem::size_of, os::fd::{AsFd, AsRawFd}};
+//! let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+//! // SAFETY: all fields are integers, for which zero is a value.
+//! let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+//! let (fd, into) = (stream.as_fd().as_raw_fd(), (&raw mut info).cast());
+//! // SAFETY: `into` has room for `length` bytes, and the kernel writes no more.
+//! let got = unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, into, &mut length) };
+//! if got != 0 {
+//!     return Err(io::Error::last_os_error());
+//! }
+//! println!("round trip {} µs, {} sent again", info.tcpi_rtt, info.tcpi_total_retrans);
+//! # assert_eq!(info.tcpi_state, 1); // established
+//! # Ok::<(), io::Error>(())
+//! ```
+//!
+//! An option that must be set before the bind and has no place in the set: make the socket with
+//! `socket2`, bind it, listen, and take it over by `TryFrom<OwnedFd>`.
+//!
 //! Not here: names (`lookup` turns them into addresses) and the serving of many connections.
 
 use std::fmt;
@@ -65,6 +107,8 @@ mod listener;
 mod message;
 mod mismatch;
 mod open;
+mod option;
+mod options;
 mod pair;
 mod split;
 mod stream;
@@ -72,7 +116,8 @@ mod stream;
 pub use listener::{Incoming, Listener};
 pub use message::Received;
 pub use mismatch::Mismatch;
-pub(crate) use open::keep_alive;
+pub use option::Keepalive;
+pub use options::Options;
 pub use split::{ReadHalf, ReuniteError, WriteHalf};
 
 /// A TCP stream; the family is [`Ip`] where no typed address says otherwise.

@@ -62,6 +62,7 @@ impl Worker {
                 Ok((socket, from)) => {
                     self.doors.pause = None;
                     Tally::add(&self.common.tally.accepted);
+                    listening.tune(&socket);
                     let peer = Peer::from_addr(listening.transport, from.to_canonical());
                     let now = self.desk.now;
                     let tally = &self.common.tally;

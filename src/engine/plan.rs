@@ -7,6 +7,7 @@ use crate::handler::{Letter, Outcome};
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::session::Session;
+use crate::socket::Options;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -32,9 +33,19 @@ pub(crate) struct Listening {
     pub(crate) transport: Transport,
     pub(crate) endpoint: Endpoint,
     pub(crate) service: Service,
+    /// What an accepted socket is yet to be given, because it does not inherit it.
+    pub(crate) accepted: Option<Options>,
 }
 
 impl Listening {
+    /// Gives an accepted socket its options. It goes on without one that it cannot have: they tune a
+    /// connection and guard nothing, and if the peer is gone already, the first read says so.
+    pub(crate) fn tune(&self, socket: &OwnedFd) {
+        if let Some(options) = &self.accepted {
+            let _ = options.set_on(socket, self.transport.socket_type());
+        }
+    }
+
     /// The same socket, for another worker.
     pub(crate) fn share(&self) -> Listening {
         Listening {
@@ -42,6 +53,7 @@ impl Listening {
             transport: self.transport,
             endpoint: self.endpoint.clone(),
             service: self.service.clone(),
+            accepted: self.accepted.clone(),
         }
     }
 }

@@ -290,6 +290,7 @@ impl Warden {
             match sys::io::accept(listening.socket.as_fd(), false) {
                 Ok((socket, from)) => {
                     Tally::add(&common.tally.accepted);
+                    listening.tune(&socket);
                     let lodged = self.house.receive(socket, from, listening);
                     if lodged.is_ok() {
                         self.pause = None;

@@ -5,9 +5,7 @@ use crate::addr::{AnyAddr, Endpoint, Transport, UnixAddr};
 use crate::engine::{Listening, Serve, Service};
 use crate::error::Error;
 use crate::lookup;
-use crate::socket::{
-    TcpListener, UdpSocket, UnixDatagram, UnixListener, UnixSeqListener, keep_alive,
-};
+use crate::socket::{Options, TcpListener, UdpSocket, UnixDatagram, UnixListener, UnixSeqListener};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,18 +17,24 @@ use std::sync::Arc;
 pub(super) fn bind(
     source: Source,
     service: &Service,
+    options: &Options,
     sockets: &mut Vec<Listening>,
     files: &mut Vec<SocketFile>,
 ) -> Result<(), Error> {
     let mut add = |socket: OwnedFd, endpoint: Endpoint| {
         let transport = endpoint.transport();
         let service = service.clone();
-        sockets.push(Listening { socket: Arc::new(socket), transport, endpoint, service });
+        // What is accepted over TCP inherits its options, which costs nothing per connection.
+        let accepted = if transport.is_unix() { options.for_accepted_unix() } else { None };
+        let socket = Arc::new(socket);
+        sockets.push(Listening { socket, transport, endpoint, service, accepted });
     };
     let endpoint = match source.0 {
         Origin::Endpoint(endpoint) => endpoint,
         Origin::Socket(socket, endpoint) => {
             check(&endpoint, service)?;
+            let set = options.set_on(&socket, endpoint.transport().socket_type());
+            set.map_err(|error| Error::new("listen on", &endpoint, error))?;
             add(socket, endpoint);
             return Ok(());
         }
@@ -38,7 +42,7 @@ pub(super) fn bind(
     check(&endpoint, service)?;
     let failed = |error| Error::new("listen on", &endpoint, error);
     if let Some(at) = endpoint.unix_addr() {
-        let socket = bind_unix(&endpoint, at).map_err(failed)?;
+        let socket = bind_unix(&endpoint, at, options).map_err(failed)?;
         if let Some(path) = at.as_path() {
             files.push(SocketFile::new(path.to_owned()).map_err(failed)?);
         }
@@ -48,10 +52,10 @@ pub(super) fn bind(
     let Some(at) = endpoint.host_port() else { return Ok(()) };
     let datagram = endpoint.transport() == Transport::Udp;
     let addresses = lookup::resolve(at, datagram)?;
+    let options = options.clone().with_keepalive().with_only_v6(!at.is_dual_stack());
     let (mut bound, mut last) = (0, None);
     for address in &addresses {
-        let both = at.is_dual_stack();
-        match bind_ip(*address, datagram, both) {
+        match bind_ip(*address, datagram, &options) {
             Ok((socket, local)) => {
                 bound += 1;
                 let local = Endpoint::from_addr(endpoint.transport(), local);
@@ -81,33 +85,26 @@ fn check(endpoint: &Endpoint, service: &Service) -> Result<(), Error> {
     }
 }
 
-fn bind_unix(endpoint: &Endpoint, at: &UnixAddr) -> io::Result<OwnedFd> {
+fn bind_unix(endpoint: &Endpoint, at: &UnixAddr, options: &Options) -> io::Result<OwnedFd> {
+    let at = at.clone();
     match endpoint.transport() {
-        Transport::UnixDatagram => Ok(UnixDatagram::bind(at.clone())?.into()),
-        Transport::UnixSeqPacket => Ok(UnixSeqListener::bind(at.clone())?.into()),
-        _ => Ok(UnixListener::bind(at.clone())?.into()),
+        Transport::UnixDatagram => Ok(UnixDatagram::bind_with(at, options)?.into()),
+        Transport::UnixSeqPacket => Ok(UnixSeqListener::bind_with(at, options)?.into()),
+        _ => Ok(UnixListener::bind_with(at, options)?.into()),
     }
 }
 
 fn bind_ip(
     address: std::net::SocketAddr,
     datagram: bool,
-    both: bool,
+    options: &Options,
 ) -> io::Result<(OwnedFd, AnyAddr)> {
     if datagram {
-        let socket = match both {
-            true => UdpSocket::bind_dual_stack(address.port())?,
-            false => UdpSocket::bind(address)?,
-        };
+        let socket = UdpSocket::bind_with(address, options)?;
         let local = socket.local_addr()?;
         return Ok((socket.into(), local.into()));
     }
-    let listener = match both {
-        true => TcpListener::bind_dual_stack(address.port())?,
-        false => TcpListener::bind(address)?,
-    };
-    // Accepted sockets inherit it, so it costs nothing per connection.
-    keep_alive(&listener)?;
+    let listener = TcpListener::bind_with(address, options)?;
     let local = listener.local_addr()?;
     Ok((listener.into(), local.into()))
 }

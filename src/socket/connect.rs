@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::{Socket, open};
+use super::{Options, Socket, open};
 use crate::addr::{Address, Connected, IntoAddress, Supports};
 use crate::sys::address;
 
@@ -33,7 +33,30 @@ impl<F: Supports<K>, K: Connected> Socket<F, K> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn connect<A: IntoAddress<Family = F>>(address: A) -> io::Result<Self> {
-        Self::connect_until(&address.into_address()?, None)
+        Self::connect_with(address, &Options::new())
+    }
+
+    /// [`connect`](Self::connect) with [`Options`], set before it connects.
+    ///
+    /// A [`Client`](crate::Client) has a deadline as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect); the kernel refuses an option.
+    ///
+    /// ```
+    /// use sockeye::socket::{Options, TcpListener, TcpStream};
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let options = Options::new().nodelay(false);
+    /// let stream = TcpStream::connect_with(listener.local_addr()?, &options)?;
+    /// assert!(!stream.nodelay()?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn connect_with<A: IntoAddress<Family = F>>(
+        address: A,
+        options: &Options,
+    ) -> io::Result<Self> {
+        Self::connect_until(&address.into_address()?, None, options)
     }
 
     /// [`connect`](Self::connect) that gives up after `timeout`.
@@ -60,16 +83,17 @@ impl<F: Supports<K>, K: Connected> Socket<F, K> {
         open::timeout(Some(timeout))?;
         // A deadline beyond the clock's end is none.
         let deadline = Instant::now().checked_add(timeout);
-        Self::connect_until(&address.into_address()?, deadline)
+        Self::connect_until(&address.into_address()?, deadline, &Options::new())
     }
 
-    /// [`connect`](Self::connect) with a deadline.
+    /// [`connect_with`](Self::connect_with) a deadline.
     pub(crate) fn connect_until(
         address: &F::Address,
         deadline: Option<Instant>,
+        options: &Options,
     ) -> io::Result<Self> {
         let address = address.to_any();
-        let raw = open::open(&address, K::TYPE)?;
+        let raw = open::open(&address, K::TYPE, options)?;
         open::connect(&raw, &address, deadline)?;
         Ok(Self::from_raw(raw))
     }
@@ -85,7 +109,7 @@ impl<F: Supports<K>, K: Connected> Socket<F, K> {
     #[allow(dead_code)] // for the event loops and for connecting to several addresses at once
     pub(crate) fn start_connect(address: &F::Address) -> io::Result<(Self, bool)> {
         let address = address.to_any();
-        let raw = open::open(&address, K::TYPE)?;
+        let raw = open::open(&address, K::TYPE, &Options::new())?;
         raw.set_nonblocking(true)?;
         let in_progress = open::start_connect(&raw, &address::to_sock_addr(&address)?)?;
         Ok((Self::from_raw(raw), in_progress))

@@ -3,8 +3,7 @@
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 
-use super::open::{self, Stacks};
-use super::{Received, Socket};
+use super::{Options, Received, Socket, open};
 use crate::addr::{Address, ConnectedDatagram, Datagram, IntoAddress, Ip, Kind, Supports};
 use crate::sys::{address, transfer};
 
@@ -32,8 +31,27 @@ impl<F: Supports<Datagram>> Socket<F, Datagram> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn bind<A: IntoAddress<Family = F>>(address: A) -> io::Result<Self> {
+        Self::bind_with(address, &Options::new())
+    }
+
+    /// [`bind`](Self::bind) with [`Options`].
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Self::bind); the kernel refuses an option.
+    ///
+    /// ```
+    /// use sockeye::socket::{Options, UdpSocket};
+    /// let socket = UdpSocket::bind_with("127.0.0.1:0", &Options::new().receive_buffer(100_000))?;
+    /// assert!(socket.receive_buffer()? >= 100_000);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn bind_with<A: IntoAddress<Family = F>>(
+        address: A,
+        options: &Options,
+    ) -> io::Result<Self> {
         let address = address.into_address()?.to_any();
-        Ok(Self::from_raw(open::bind(&address, Datagram::TYPE, Stacks::One)?))
+        Ok(Self::from_raw(open::bind(&address, Datagram::TYPE, options)?))
     }
 
     /// Sends one datagram: `sendto(2)`. Blocks while the send buffer (over Unix: the receiver's
@@ -133,8 +151,8 @@ impl Socket<Ip, Datagram> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn bind_dual_stack(port: u16) -> io::Result<Self> {
-        let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).to_any();
-        Ok(Self::from_raw(open::bind(&address, Datagram::TYPE, Stacks::Both)?))
+        let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        Self::bind_with(address, &Options::new().only_v6(false))
     }
 }
 
@@ -156,8 +174,20 @@ impl<F: Supports<ConnectedDatagram>> Socket<F, ConnectedDatagram> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn connect<A: IntoAddress<Family = F>>(address: A) -> io::Result<Self> {
+        Self::connect_with(address, &Options::new())
+    }
+
+    /// [`connect`](Self::connect) with [`Options`].
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect); the kernel refuses an option.
+    pub fn connect_with<A: IntoAddress<Family = F>>(
+        address: A,
+        options: &Options,
+    ) -> io::Result<Self> {
         let address = address.into_address()?.to_any();
-        let raw = open::open(&address, ConnectedDatagram::TYPE)?;
+        let raw = open::open(&address, ConnectedDatagram::TYPE, options)?;
         open::connect(&raw, &address, None)?;
         Ok(Self::from_raw(raw))
     }

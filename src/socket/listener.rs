@@ -5,11 +5,8 @@ use std::io;
 use std::iter::FusedIterator;
 use std::net::{Ipv6Addr, SocketAddr};
 
-use super::open::{self, Stacks};
-use super::{RawSocket, Socket, uninterrupted};
-use crate::addr::{
-    Address, AnyAddr, Connected, IntoAddress, Ip, Kind, Listening, Stream, Supports,
-};
+use super::{Options, RawSocket, Socket, open, uninterrupted};
+use crate::addr::{Address, Connected, IntoAddress, Ip, Listening, Stream, Supports};
 use crate::sys::transfer;
 
 /// A socket of family `F` that accepts connections of kind `K`.
@@ -78,7 +75,28 @@ impl<F: Supports<K>, K: Connected> Listener<F, K> {
         backlog: u32,
     ) -> io::Result<Self> {
         let address = address.into_address()?.to_any();
-        Self::listen(open::bind(&address, K::TYPE, Stacks::One)?, backlog)
+        Self::listen(open::bind(&address, K::TYPE, &Options::new())?, backlog)
+    }
+
+    /// [`bind`](Self::bind) with [`Options`]. What is accepted over TCP inherits them; over Unix it
+    /// inherits none, and can be given them by [`Options::apply_to`].
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Self::bind); the kernel refuses an option.
+    ///
+    /// ```
+    /// use sockeye::socket::{Keepalive, Options, TcpListener};
+    /// let options = Options::new().keepalive(Some(Keepalive::default()));
+    /// let listener = TcpListener::bind_with("127.0.0.1:0", &options)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn bind_with<A: IntoAddress<Family = F>>(
+        address: A,
+        options: &Options,
+    ) -> io::Result<Self> {
+        let address = address.into_address()?.to_any();
+        Self::listen(open::bind(&address, K::TYPE, options)?, BACKLOG_MAX)
     }
 
     fn listen(raw: RawSocket, backlog: u32) -> io::Result<Self> {
@@ -162,8 +180,8 @@ impl Listener<Ip, Stream> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn bind_dual_stack(port: u16) -> io::Result<Self> {
-        let address = AnyAddr::Ip(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
-        Self::listen(open::bind(&address, Stream::TYPE, Stacks::Both)?, BACKLOG_MAX)
+        let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        Self::bind_with(address, &Options::new().only_v6(false))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Making sockets: what `bind` and `connect` of every kind have in common.
 //!
-//! Defaults are set here and nowhere else: close-on-exec on every socket, `TCP_NODELAY` on TCP,
-//! `SO_REUSEADDR` on TCP listeners, `IPV6_V6ONLY` on what is bound, mode 0600 on socket files.
+//! Defaults are set here, unless options say otherwise: close-on-exec on every socket, `TCP_NODELAY` on
+//! TCP, `SO_REUSEADDR` on TCP listeners, `IPV6_V6ONLY` on what is bound, mode 0600 on socket files.
 
 use std::fs;
 use std::io;
@@ -10,19 +10,26 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
+use socket2::{Domain, SockAddr, SockRef, Type};
 
-use super::RawSocket;
+use super::{Options, RawSocket};
 use crate::addr::{Address, AnyAddr, Family, SocketType};
 use crate::sys::{address, transfer, wait};
 
-/// A socket for this address: `socket(2)`, close-on-exec, `TCP_NODELAY` if it is TCP.
-pub(super) fn open(address: &AnyAddr, kind: SocketType) -> io::Result<RawSocket> {
+/// A socket for this address: `socket(2)`, close-on-exec, `TCP_NODELAY` if it is TCP, and what the set
+/// has for it.
+pub(super) fn open(
+    address: &AnyAddr,
+    kind: SocketType,
+    options: &Options,
+) -> io::Result<RawSocket> {
     let raw = RawSocket::new(domain_of(address), type_of(kind), None)?;
+    let is_ip = address.as_ip().is_some();
     // On the listener too: what it accepts inherits the option, which saves a call per connection.
-    if matches!((address, kind), (AnyAddr::Ip(_), SocketType::Stream)) {
+    if is_ip && kind == SocketType::Stream {
         raw.set_tcp_nodelay(true)?;
     }
+    options.set(&SockRef::from(&raw), is_ip, kind)?;
     prepare(&raw, kind)?;
     Ok(raw)
 }
@@ -36,29 +43,14 @@ pub(super) fn prepare(raw: &RawSocket, kind: SocketType) -> io::Result<()> {
     }
 }
 
-/// Which of the two IP families an IPv6 socket bound to `[::]` hears.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stacks {
-    /// Its own.
-    One,
-    /// IPv4 as well.
-    Both,
-}
-
 /// A socket bound to this address; the caller listens, if that is its kind.
-pub(super) fn bind(address: &AnyAddr, kind: SocketType, stacks: Stacks) -> io::Result<RawSocket> {
-    let raw = open(address, kind)?;
-    if let AnyAddr::Ip(ip) = address {
-        // A server that restarts must not wait for the connections of its predecessor to leave
-        // TIME_WAIT. On datagrams the option would let two sockets have one port: not there.
-        if kind == SocketType::Stream {
-            raw.set_reuse_address(true)?;
-        }
-        // The system's default (`net.ipv6.bindv6only`) would decide otherwise.
-        if ip.is_ipv6() {
-            raw.set_only_v6(stacks == Stacks::One)?;
-        }
-    }
+pub(super) fn bind(
+    address: &AnyAddr,
+    kind: SocketType,
+    options: &Options,
+) -> io::Result<RawSocket> {
+    let raw = open(address, kind, options)?;
+    options.set_for_bind(&raw, address, kind)?;
     if address.as_unix().is_some_and(|unix| unix.as_path().is_some()) {
         // Before the bind, so that nobody else can connect at any instant. The file gets the mode of
         // the socket, less the umask.
@@ -67,15 +59,6 @@ pub(super) fn bind(address: &AnyAddr, kind: SocketType, stacks: Stacks) -> io::R
     }
     raw.bind(&address::to_sock_addr(address)?)?;
     Ok(raw)
-}
-
-/// Has the kernel ask a silent TCP peer whether it is still there: after 60 s, every 10 s, 6 times.
-pub(crate) fn keep_alive(socket: &impl AsFd) -> io::Result<()> {
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(10))
-        .with_retries(6);
-    SockRef::from(socket).set_tcp_keepalive(&keepalive)
 }
 
 /// `connect(2)`, waiting until it is decided or the deadline has passed.

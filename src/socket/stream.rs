@@ -4,7 +4,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 
 use super::Socket;
-use crate::addr::{Connected, IpFamily, Stream, Supports};
+use crate::addr::{Connected, Stream, Supports};
 use crate::sys::transfer;
 
 impl<F: Supports<Stream>> Socket<F, Stream> {
@@ -29,48 +29,6 @@ impl<F: Supports<Stream>> Socket<F, Stream> {
     /// ```
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.reading(|| transfer::peek(&self.raw, buf))
-    }
-
-    /// Whether small writes leave at once: `TCP_NODELAY`.
-    ///
-    /// # Errors
-    ///
-    /// As `getsockopt(2)`.
-    pub fn nodelay(&self) -> io::Result<bool>
-    where
-        F: IpFamily,
-    {
-        self.raw.tcp_nodelay()
-    }
-
-    /// Lets small writes leave at once, or gather until the peer has acknowledged what is under way:
-    /// `TCP_NODELAY`. Default: on, connected and accepted alike, because a reply held back for an
-    /// acknowledgement waits up to 40 ms.
-    ///
-    /// Exists where every socket of the family is an IP socket:
-    ///
-    /// ```compile_fail,E0277
-    /// let (stream, _other) = sockeye::socket::UnixStream::pair().unwrap();
-    /// stream.set_nodelay(true);
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As `setsockopt(2)`.
-    ///
-    /// ```
-    /// use sockeye::socket::{TcpListener, TcpStream};
-    /// let listener = TcpListener::bind("127.0.0.1:0")?;
-    /// let stream = TcpStream::connect(listener.local_addr()?)?;
-    /// assert!(stream.nodelay()?);
-    /// stream.set_nodelay(false)?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()>
-    where
-        F: IpFamily,
-    {
-        self.raw.set_tcp_nodelay(nodelay)
     }
 }
 
