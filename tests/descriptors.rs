@@ -3,19 +3,24 @@
 //!
 //! A file of its own, because it counts the descriptors of the process: its tests take turns.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sockeye::addr::{
     Any, ConnectedDatagram, Datagram, Ip, Ipv4, Ipv6, SeqPacket, Stream, Unix, UnixAddr,
 };
+use sockeye::client::Client;
+use sockeye::codec::Lines;
+use sockeye::engine::AnyEngine;
+use sockeye::server::Server;
 use sockeye::socket::{
-    ConnectedUdpSocket, ConnectedUnixDatagram, Listener, Mismatch, Socket, TcpListener, TcpStream,
-    UdpSocket, UnixDatagram, UnixListener, UnixSeqListener, UnixSeqPacket, UnixStream,
+    ConnectedUdpSocket, ConnectedUnixDatagram, Listener, Mismatch, Options, Socket, TcpListener,
+    TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixSeqListener, UnixSeqPacket, UnixStream,
 };
 
 fn my_turn() -> MutexGuard<'static, ()> {
@@ -230,6 +235,9 @@ fn failures_leak_nothing() {
         TcpListener::bind(addr).unwrap_err();
         UnixListener::bind(&unix_addr).unwrap_err();
         UdpSocket::bind("192.0.2.1:0").unwrap_err(); // not an address of this host
+        let refused = Options::new().hop_limit(0);
+        TcpListener::bind_with("127.0.0.1:0", &refused).unwrap_err();
+        TcpStream::connect_with(addr, &refused).unwrap_err();
         TcpStream::connect(gone).unwrap_err();
         TcpStream::connect_timeout(gone, Duration::from_secs(5)).unwrap_err();
         UnixStream::connect_timeout(&unix_addr, Duration::from_millis(1)).unwrap_err();
@@ -265,5 +273,53 @@ fn a_child_inherits_none() {
     assert!(listing.contains("->"), "nothing was listed: {listing}");
     for (_, link) in &ours {
         assert!(!listing.contains(link), "{link} was inherited: {listing}");
+    }
+}
+
+#[test]
+fn a_child_inherits_none_of_a_server_and_its_clients() {
+    let _turn = my_turn();
+    let links = |of: &std::path::Path| -> BTreeSet<String> {
+        let entries = std::fs::read_dir(of).unwrap();
+        let links = entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        links.map(|link| link.to_string_lossy().into_owned()).collect()
+    };
+    let before = links("/proc/self/fd".as_ref());
+    for engine in AnyEngine::all() {
+        let server = Server::tcp("127.0.0.1:0")
+            .and("udp://127.0.0.1:0")
+            .and("unix://@sockeye-child")
+            .and("unix+seqpacket://@sockeye-child-records")
+            .and("unix+dgram://@sockeye-child-messages")
+            .engine(engine)
+            .options(Options::new().send_buffer(20_000).reuse_port(true))
+            .codec(Lines::default())
+            .serve(|line, cx| cx.send(line))
+            .unwrap();
+        let mut clients = Vec::new();
+        for endpoint in server.local_endpoints() {
+            let mut client = Client::to(endpoint).codec(Lines::default()).connect().unwrap();
+            client.send("accepted?").unwrap();
+            assert_eq!(client.receive().unwrap(), "accepted?");
+            clients.push(client);
+        }
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        // Until it runs its program, it has what it will close.
+        let proc = std::path::PathBuf::from(format!("/proc/{}", child.id()));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while std::fs::read_to_string(proc.join("comm")).unwrap().trim() != "sleep" {
+            assert!(Instant::now() < deadline, "the child does not start");
+        }
+        let inherited = links(&proc.join("fd"));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let ours = links("/proc/self/fd".as_ref());
+        let of_server: BTreeSet<&String> = ours.difference(&before).collect();
+        assert!(of_server.len() >= 5 + 5 + 3, "{of_server:?}");
+        let leaked: Vec<&&String> =
+            of_server.iter().filter(|link| inherited.contains(**link)).collect();
+        assert!(leaked.is_empty(), "{leaked:?}");
+        server.stop(Duration::ZERO);
+        server.join().unwrap();
     }
 }

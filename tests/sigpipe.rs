@@ -6,9 +6,14 @@
 
 use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
+use sockeye::codec::Bytes;
+use sockeye::engine::AnyEngine;
+use sockeye::handler::Context;
+use sockeye::server::Server;
 use sockeye::socket::{TcpListener, TcpStream, UnixSeqPacket, UnixStream};
 
 #[test]
@@ -35,10 +40,38 @@ fn writes_to_a_peer_that_has_gone_raise_no_signal() {
     drop(other);
     assert_eq!(seqpacket.send(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
     assert_eq!(seqpacket.send_vectored(&pieces).unwrap_err().kind(), ErrorKind::BrokenPipe);
+    servers_write_to_peers_that_have_gone();
     assert!(!raised.load(Ordering::SeqCst), "SIGPIPE was raised");
 
     // The handler would have seen it: a plain write(2) to the same socket raises.
     let mut file = std::fs::File::from(OwnedFd::from(unix));
     assert_eq!(file.write(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
     assert!(raised.load(Ordering::SeqCst), "the handler does not work");
+}
+
+/// On every engine: the peer closes, and only then the handler answers.
+fn servers_write_to_peers_that_have_gone() {
+    for engine in AnyEngine::all() {
+        let server = Server::new().engine(engine).codec(Bytes::default()).serve(|_: &[u8], _| {});
+        let server = server.unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (gone, is_gone) = mpsc::channel();
+        let is_gone = Mutex::new(is_gone);
+        let answer = move |bytes: &[u8], cx: &mut Context<'_, Bytes>| {
+            is_gone.lock().unwrap().recv().unwrap();
+            cx.send(bytes);
+        };
+        server.adopt(ours, Bytes::default(), answer).unwrap();
+        theirs.write_all(b"x").unwrap();
+        drop(theirs);
+        gone.send(()).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        // It writes: that is how it finds out.
+        while server.counters().closed.transport == 0 {
+            assert!(Instant::now() < deadline, "{:?}", server.counters());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        server.stop(Duration::ZERO);
+        server.join().unwrap();
+    }
 }

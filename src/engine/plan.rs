@@ -42,7 +42,7 @@ impl Listening {
     /// connection and guard nothing, and if the peer is gone already, the first read says so.
     pub(crate) fn tune(&self, socket: &OwnedFd) {
         if let Some(options) = &self.accepted {
-            let _ = options.set_on(socket, self.transport.socket_type());
+            let _ = options.set_on(socket, self.transport);
         }
     }
 
@@ -156,5 +156,32 @@ pub struct Adoption<'a> {
 impl fmt::Debug for Adoption<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Adoption").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::{TcpListener, TcpStream};
+    use std::io::{Read, Write};
+
+    #[test]
+    fn an_accepted_socket_goes_on_without_an_option_that_it_cannot_have() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut accepted, _) = listener.accept().unwrap();
+        let refused = Options::new().send_buffer(20_000).hop_limit(0);
+        assert!(refused.apply_to(&accepted).is_err());
+        let listening = Listening {
+            socket: Arc::new(listener.into()),
+            transport: Transport::Tcp,
+            endpoint: "tcp://127.0.0.1:0".parse().unwrap(),
+            service: Service { admit: None, serve: Serve::Blocking(Arc::new(|_| Ok(()))) },
+            accepted: Some(refused),
+        };
+        let other = accepted.try_clone().unwrap().into();
+        listening.share().tune(&other);
+        client.write_all(b"x").unwrap();
+        accepted.read_exact(&mut [0]).unwrap();
     }
 }

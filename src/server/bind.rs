@@ -33,7 +33,7 @@ pub(super) fn bind(
         Origin::Endpoint(endpoint) => endpoint,
         Origin::Socket(socket, endpoint) => {
             check(&endpoint, service)?;
-            let set = options.set_on(&socket, endpoint.transport().socket_type());
+            let set = options.set_on(&socket, endpoint.transport());
             set.map_err(|error| Error::new("listen on", &endpoint, error))?;
             add(socket, endpoint);
             return Ok(());

@@ -11,7 +11,7 @@ use socket2::{Domain, SockRef};
 
 use super::option::{self, Keepalive};
 use super::{RawSocket, Socket};
-use crate::addr::{AnyAddr, Kind, SocketType, Supports};
+use crate::addr::{AnyAddr, Kind, SocketType, Supports, Transport};
 
 /// A set of socket options: for [`Server::options`](crate::Server::options),
 /// [`Client::options`](crate::Client::options), `bind_with`, `connect_with`, and by hand
@@ -165,7 +165,9 @@ impl Options {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn apply_to<F: Supports<K>, K: Kind>(&self, socket: &Socket<F, K>) -> io::Result<()> {
-        self.set_on(socket, K::TYPE)
+        let socket = SockRef::from(socket);
+        let is_ip = socket.domain()? != Domain::UNIX;
+        self.set(&socket, is_ip, K::TYPE)
     }
 
     /// The keepalive of servers and clients, unless the set has another.
@@ -188,14 +190,9 @@ impl Options {
         Some(options).filter(|options| *options != Options::new())
     }
 
-    /// What can be set at any time, on a socket that may be of any family.
-    pub(crate) fn set_on(&self, socket: &impl AsFd, kind: SocketType) -> io::Result<()> {
-        if *self == Options::new() {
-            return Ok(());
-        }
-        let socket = SockRef::from(socket);
-        let is_ip = socket.domain()? != Domain::UNIX;
-        self.set(&socket, is_ip, kind)
+    /// What can be set at any time, on a socket of this transport.
+    pub(crate) fn set_on(&self, socket: &impl AsFd, transport: Transport) -> io::Result<()> {
+        self.set(&SockRef::from(socket), !transport.is_unix(), transport.socket_type())
     }
 
     /// What can be set at any time.
