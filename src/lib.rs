@@ -71,7 +71,8 @@
 //! - [`codec`]: [`Lines`](codec::Lines), [`Bytes`](codec::Bytes), or your own.
 //! - [`engine`]: threads or event loops, chosen by load and not by handler.
 //! - [`limits`]: every queue, buffer, table and wait has one, with a default.
-//! - [`socket`]: typed sockets, for straight-line code and for sockets configured by hand.
+//! - [`socket`]: typed sockets, for straight-line code and for sockets configured by hand, and their
+//!   [`Options`](socket::Options), which servers and clients take too.
 //! - [`lookup`]: names and services to addresses.
 //! - [`addr`]: families, addresses, and the text of [endpoints](Endpoint).
 //!
