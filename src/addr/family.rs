@@ -153,6 +153,17 @@ impl Transfers for Datagram {}
 impl Transfers for SeqPacket {}
 impl Transfers for ConnectedDatagram {}
 
+/// The kinds whose sockets have one peer: [`Stream`], [`SeqPacket`] and [`ConnectedDatagram`].
+#[diagnostic::on_unimplemented(
+    message = "sockets of kind `{Self}` have no peer",
+    label = "this exists on `Stream`, `SeqPacket` and `ConnectedDatagram` only",
+    note = "a datagram socket talks to anybody, until `connect` settles its peer"
+)]
+pub trait HasPeer: Transfers {}
+impl HasPeer for Stream {}
+impl HasPeer for SeqPacket {}
+impl HasPeer for ConnectedDatagram {}
+
 /// The kinds of TCP, where the family is IP: [`Stream`], and [`Listening`] for streams.
 #[diagnostic::on_unimplemented(
     message = "sockets of kind `{Self}` have no options of TCP",
@@ -169,7 +180,7 @@ impl Streaming for Listening<Stream> {}
     label = "this exists on `Stream` and `SeqPacket` only",
     note = "a datagram socket is bound, and hears every peer without accepting it"
 )]
-pub trait Connected: Transfers {}
+pub trait Connected: HasPeer {}
 impl Connected for Stream {}
 impl Connected for SeqPacket {}
 

@@ -140,15 +140,6 @@ impl<F: Supports<ConnectedDatagram>> Socket<F, ConnectedDatagram> {
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<Received> {
         self.recv_message(buf)
     }
-
-    /// The address of the peer: `getpeername(2)`. Does not block.
-    ///
-    /// # Errors
-    ///
-    /// As `getpeername(2)`.
-    pub fn peer_addr(&self) -> io::Result<F::Address> {
-        self.peer()
-    }
 }
 
 impl<F: Supports<K>, K: Kind> Socket<F, K> {
