@@ -378,6 +378,17 @@ fn a_set_is_applied_by_hand_as_far_as_the_kind_goes() {
 }
 
 #[test]
+fn what_a_unix_listener_accepts_is_given_its_options_by_hand() {
+    let options = Options::new().send_buffer(BUFFER).receive_buffer(BUFFER + 1_000);
+    let listener = UnixListener::bind_with(UnixAddr::unnamed(), &options).unwrap();
+    let _client = UnixStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (accepted, _) = listener.accept().unwrap();
+    assert_ne!(accepted.send_buffer().unwrap(), 2 * BUFFER);
+    options.apply_to(&accepted).unwrap();
+    assert_buffers(&accepted);
+}
+
+#[test]
 fn a_refused_option_is_named() {
     let bad = Options::new().nodelay(true).hop_limit(0);
     let error = TcpListener::bind_with(V4, &bad).unwrap_err();
@@ -429,8 +440,55 @@ fn only_v6_decides_whether_ipv4_has_the_port_left() {
 
 // ---- servers ----
 
+/// [`all`], but that UDP sockets have their port to themselves: the kernel may give those that share
+/// the same one to two tests.
+fn all_at(cell: &Cell) -> Options {
+    match cell.kind {
+        Kind::Udp4 | Kind::Udp6 => all().reuse_address(false).reuse_port(false),
+        _ => all(),
+    }
+}
+
 fn echo(bytes: &[u8], cx: &mut Context<'_, Bytes>) {
     cx.send(bytes);
+}
+
+fn bound_sockets_have_the_options(cell: &Cell) {
+    let server = cell.server().options(all_at(cell)).codec(Bytes::default()).serve(echo).unwrap();
+    let at = match address(&server) {
+        AnyAddr::Ip(at) => SockAddr::from(at),
+        AnyAddr::Unix(at) => SockAddr::unix(at.as_path().unwrap()).unwrap(),
+    };
+    let is_it = |socket: &OwnedFd| {
+        let socket = SockRef::from(socket);
+        let at_home = socket.local_addr().unwrap() == at && socket.peer_addr().is_err();
+        let datagram = matches!(cell.kind, Kind::Udp4 | Kind::Udp6 | Kind::UnixDatagram);
+        at_home && (socket.r#type().unwrap() == Type::DGRAM) == datagram
+    };
+    let bound = sockets().into_iter().find(is_it).unwrap();
+    match cell.kind {
+        Kind::Tcp4 | Kind::Tcp6 => assert_tcp(&bound),
+        Kind::Udp4 | Kind::Udp6 => assert_eq!(hops(&bound), 7),
+        _ => {}
+    }
+    assert_buffers(&bound);
+    drop(bound);
+    stop(&server);
+}
+
+fn servers_share_a_port_if_they_are_told_to(cell: &Cell) {
+    let options = Options::new().reuse_port(true);
+    let serve = |endpoint: &str, options: &Options| {
+        let server = Server::on(endpoint).engine(cell.engine()).options(options.clone());
+        server.codec(Bytes::default()).serve(echo)
+    };
+    let one = serve(&cell.endpoint(), &options).unwrap();
+    let endpoint = one.local_endpoints()[0].to_string();
+    let other = serve(&endpoint, &options).unwrap();
+    let error = serve(&endpoint, &Options::new()).unwrap_err();
+    assert_eq!(error.kind(), sockeye::ErrorKind::AddressInUse);
+    stop(&one);
+    stop(&other);
 }
 
 fn accepted_sockets_have_the_options(cell: &Cell) {
@@ -473,7 +531,7 @@ matrix::on_tcp! { accepted_sockets_have_the_defaults }
 /// A set with all options, though no endpoint has them all.
 fn one_set_serves_every_endpoint(cell: &Cell) {
     // Linger would throw the reply away.
-    let options = all().linger(None);
+    let options = all_at(cell).linger(None);
     let server = cell.server().options(options.clone()).codec(Lines::default());
     let server = server.serve(|line, cx| cx.send(line)).unwrap();
     let client = Client::to(&server.local_endpoints()[0]).options(options).timeout(PATIENCE);
@@ -509,6 +567,10 @@ fn bad_values_are_errors_where_they_are_options(cell: &Cell) {
     assert!(error.to_string().contains("option hop_limit"), "{error}");
 }
 
+matrix::on_kinds! {
+    servers_share_a_port_if_they_are_told_to [tcp4 Tcp4, tcp6 Tcp6, udp4 Udp4, udp6 Udp6]
+}
+on_all! { bound_sockets_have_the_options }
 on_all! { one_set_serves_every_endpoint, bad_values_are_errors_where_they_are_options }
 
 /// The peer is gone before the server gets to its connection: that one ends, and the next is served.
