@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use super::{Options, Socket, open};
 use crate::addr::{Address, Connected, HasPeer, IntoAddress, Supports};
-use crate::sys::address;
 
 impl<F: Supports<K>, K: HasPeer> Socket<F, K> {
     /// Connects to `address`: `socket(2)`, `connect(2)`. Blocks until the peer has answered or the
@@ -119,28 +118,5 @@ impl<F: Supports<K>, K: Connected> Socket<F, K> {
         // A deadline beyond the clock's end is none.
         let deadline = Instant::now().checked_add(timeout);
         Self::connect_until(&address.into_address()?, deadline, &Options::new())
-    }
-
-    /// Begins to connect and does not wait; the socket is not blocking. Whether the connect is still
-    /// in progress: then wait until the socket is writable and call
-    /// [`finish_connect`](Self::finish_connect).
-    ///
-    /// # Errors
-    ///
-    /// As [`connect`](Self::connect). `WouldBlock` where a Unix listener's backlog is full: nothing is
-    /// in progress then, and there is nothing to poll; try again later.
-    #[allow(dead_code)] // for the event loops and for connecting to several addresses at once
-    pub(crate) fn start_connect(address: &F::Address) -> io::Result<(Self, bool)> {
-        let address = address.to_any();
-        let raw = open::open(&address, K::TYPE, &Options::new())?;
-        raw.set_nonblocking(true)?;
-        let in_progress = open::start_connect(&raw, &address::to_sock_addr(&address)?)?;
-        Ok((Self::from_raw(raw), in_progress))
-    }
-
-    /// What became of a connect in progress, once the socket is writable: `SO_ERROR`.
-    #[allow(dead_code)] // as above
-    pub(crate) fn finish_connect(&self) -> io::Result<()> {
-        open::finish_connect(&self.raw)
     }
 }

@@ -131,13 +131,7 @@ impl<F: Supports<K>, K: Connected> Listener<F, K> {
     /// stream.accept();
     /// ```
     pub fn accept(&self) -> io::Result<(Socket<F, K>, F::Address)> {
-        self.accept_with(false)
-    }
-
-    /// [`accept`](Self::accept), with the accepted socket not blocking if that is asked for: no
-    /// further system call.
-    pub(crate) fn accept_with(&self, nonblocking: bool) -> io::Result<(Socket<F, K>, F::Address)> {
-        let (raw, from) = uninterrupted(|| transfer::accept(&self.raw, nonblocking))?;
+        let (raw, from) = uninterrupted(|| transfer::accept(&self.raw))?;
         open::prepare(&raw, K::TYPE)?;
         Ok((Socket::from_raw(raw), open::address_of::<F>(&from)?))
     }

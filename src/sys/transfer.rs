@@ -9,9 +9,9 @@ use std::mem::MaybeUninit;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use socket2::{MaybeUninitSlice, MsgHdrMut, SockAddr, Socket};
 
-/// `accept4(SOCK_CLOEXEC)`, with `SOCK_NONBLOCK` if asked for.
-pub(crate) fn accept(socket: &Socket, nonblocking: bool) -> io::Result<(Socket, SockAddr)> {
-    socket.accept4(if nonblocking { CLOEXEC | NONBLOCK } else { CLOEXEC })
+/// `accept4(SOCK_CLOEXEC)`.
+pub(crate) fn accept(socket: &Socket) -> io::Result<(Socket, SockAddr)> {
+    socket.accept4(CLOEXEC)
 }
 
 /// `send(MSG_NOSIGNAL)`.
@@ -92,7 +92,6 @@ unsafe fn as_uninit(buf: &mut [u8]) -> &mut [MaybeUninit<u8>] {
 }
 
 const CLOEXEC: i32 = SocketFlags::CLOEXEC.bits() as i32;
-const NONBLOCK: i32 = SocketFlags::NONBLOCK.bits() as i32;
 const NOSIGNAL: i32 = SendFlags::NOSIGNAL.bits() as i32;
 const PEEK: i32 = RecvFlags::PEEK.bits() as i32;
 const TRUNC: i32 = RecvFlags::TRUNC.bits() as i32;
