@@ -134,6 +134,16 @@ impl Out {
         Some(&self.bytes[body.start as usize..body.end as usize])
     }
 
+    /// How many datagrams wait to be sent.
+    pub(crate) fn datagrams(&self) -> usize {
+        self.bodies.len() - self.next
+    }
+
+    /// What is to be sent next: the first datagram, or as much of a stream as lies in one piece.
+    pub(crate) fn front<'a>(&'a self, as_datagram: bool, input: &'a [u8]) -> &'a [u8] {
+        if as_datagram { self.datagram().unwrap_or(&[]) } else { self.unsent(input) }
+    }
+
     /// The first waiting datagram was sent, or given up.
     pub(crate) fn datagram_sent(&mut self) {
         self.start = self.bodies[self.next].end as usize;

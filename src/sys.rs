@@ -21,6 +21,7 @@
 
 pub(crate) mod address;
 pub(crate) mod backlog;
+pub(crate) mod batch;
 pub(crate) mod errors;
 pub(crate) mod io;
 pub(crate) mod transfer;

@@ -139,15 +139,15 @@ impl Desk {
         settle(session, &mut turn, spare, wire);
     }
 
-    /// Gives the session the datagram in the scratch buffer. False if it was not handled.
+    /// Gives the session a datagram. False if it was not handled.
     pub(crate) fn feed_message(
         &mut self,
         session: &mut Session,
         token: u64,
         wire: Wire<'_>,
-        length: usize,
+        message: &[u8],
     ) -> bool {
-        let (mut turn, spare, message) = self.split(token, length);
+        let (mut turn, spare, _) = self.split(token, 0);
         let handled = session.receive_message(message, &mut turn);
         settle(session, &mut turn, spare, wire);
         handled

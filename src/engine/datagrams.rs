@@ -7,7 +7,7 @@ use crate::addr::{AnyAddr, Peer, Transport};
 use crate::handler::Turn;
 use crate::poll::{Event, Interest};
 use crate::session::Session;
-use crate::sys;
+use crate::sys::batch::{Inbox, Received};
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -25,6 +25,10 @@ pub(super) struct DatagramSocket {
     /// When to try again: see [`RETRY`].
     pub(super) armed: Option<Instant>,
     interest: Interest,
+    /// Away while its datagrams are handed in.
+    inbox: Option<Inbox>,
+    /// The last peer that was heard, who mostly is the next one too.
+    last: Option<(AnyAddr, u64)>,
     /// The server is stopping: the socket stays only until its peers are gone.
     closing: bool,
 }
@@ -39,8 +43,14 @@ pub(super) struct DatagramPeer {
 
 impl DatagramSocket {
     pub(super) fn new(listening: Listening) -> DatagramSocket {
+        let (slots, slot_bytes) = match listening.transport {
+            Transport::UnixDatagram => UNIX_INBOX,
+            _ => UDP_INBOX,
+        };
         DatagramSocket {
             listening,
+            inbox: Some(Inbox::new(slots, slot_bytes)),
+            last: None,
             peers: HashMap::new(),
             blocked: BTreeSet::new(),
             first: 0,
@@ -86,47 +96,76 @@ impl Worker {
     }
 
     fn receive_datagrams(&mut self, token: u64) {
-        for _ in 0..DATAGRAMS_PER_TURN {
-            let Worker { actors, desk, .. } = self;
-            let Some(Actor::Datagrams(socket)) = actors.get_mut(token) else { return };
-            let shared = socket.listening.socket.clone();
-            let (length, from) =
-                match sys::io::receive_from_now(shared.as_fd(), desk.scratch.as_mut()) {
-                    Ok(datagram) => datagram,
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                    // An error that an earlier reply has met on its way says nothing about this
-                    // socket; it is reported once and gone.
-                    Err(_) => continue,
-                };
-            // The kernel has cut it. A Unix datagram is as long as its sender's buffer.
-            if length > desk.scratch.size() {
-                Tally::add(&self.common.tally.datagrams_dropped);
-                continue;
+        let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) else { return };
+        let shared = socket.listening.socket.clone();
+        let Some(mut inbox) = socket.inbox.take() else { return };
+        for _ in 0..DATAGRAMS_PER_TURN / inbox.slots() {
+            match inbox.receive(shared.as_fd()) {
+                Ok(count) => {
+                    (0..count).for_each(|index| self.take_in(token, &shared, &inbox.get(index)));
+                    // There may be more; the poll knows.
+                    if count < inbox.slots() {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                // An error that an earlier reply has met on its way says nothing about this
+                // socket; it is reported once and gone.
+                Err(_) => {}
             }
-            let known = socket.peers.get(&from).copied();
-            let Some(peer) = known.or_else(|| self.admit(token, from, shared)) else {
-                Tally::add(&self.common.tally.datagrams_dropped);
-                continue;
-            };
-            self.hand_in(peer, length);
+        }
+        if let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) {
+            socket.inbox = Some(inbox);
         }
     }
 
-    fn hand_in(&mut self, token: u64, length: usize) {
-        let Worker { actors, desk, common, .. } = self;
-        let Some(Actor::Peer(peer)) = actors.get_mut(token) else { return };
+    fn take_in(&mut self, token: u64, shared: &Arc<OwnedFd>, datagram: &Received<'_>) {
+        let handled = match &datagram.from {
+            // Else the kernel has cut it. A Unix datagram is as long as its sender's buffer.
+            Ok(from) if datagram.length == datagram.bytes.len() => self
+                .peer_of(token, shared, from)
+                .is_some_and(|peer| self.hand_in(peer, datagram.bytes)),
+            _ => false,
+        };
+        if !handled {
+            Tally::add(&self.common.tally.datagrams_dropped);
+        }
+    }
+
+    /// The session for a peer, new if need be and allowed.
+    fn peer_of(&mut self, token: u64, shared: &Arc<OwnedFd>, from: &AnyAddr) -> Option<u64> {
+        let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) else { return None };
+        match &socket.last {
+            Some((last, peer)) if last == from => return Some(*peer),
+            _ => {}
+        }
+        let peer = match socket.peers.get(from) {
+            Some(peer) => *peer,
+            None => self.admit(token, from, shared.clone())?,
+        };
+        if let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) {
+            socket.last = Some((from.clone(), peer));
+        }
+        Some(peer)
+    }
+
+    /// False if the session did not handle it, or is gone.
+    fn hand_in(&mut self, token: u64, message: &[u8]) -> bool {
+        let Worker { actors, desk, .. } = self;
+        let Some(Actor::Peer(peer)) = actors.get_mut(token) else { return false };
         let to = peer.session.peer().addr().clone();
         let wire = Wire::Shared(peer.shared.as_fd(), &to);
-        if !desk.feed_message(&mut peer.session, token, wire, length) {
-            Tally::add(&common.tally.datagrams_dropped);
+        let handled = desk.feed_message(&mut peer.session, token, wire, message);
+        if !peer.session.is_steady() {
+            self.update(token);
         }
-        self.update(token);
+        handled
     }
 
     /// A session for a peer that was not heard before.
-    fn admit(&mut self, token: u64, from: AnyAddr, shared: Arc<OwnedFd>) -> Option<u64> {
+    fn admit(&mut self, token: u64, from: &AnyAddr, shared: Arc<OwnedFd>) -> Option<u64> {
         let Some(Actor::Datagrams(socket)) = self.actors.get(token) else { return None };
-        if socket.peers.len() >= self.common.limits.peers_max || !can_be_answered(&from) {
+        if socket.peers.len() >= self.common.limits.peers_max || !can_be_answered(from) {
             return None;
         }
         let peer = Peer::from_addr(socket.listening.transport, from.clone())?;
@@ -137,7 +176,7 @@ impl Worker {
         let actor = DatagramPeer { socket: token, shared, session, armed: None };
         let peer = self.actors.insert(Actor::Peer(actor));
         if let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) {
-            socket.peers.insert(from, peer);
+            socket.peers.insert(from.clone(), peer);
         }
         self.with_session(peer, Session::open);
         Some(peer)
@@ -185,6 +224,7 @@ impl Worker {
         let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) else { return };
         if let Some(peer) = socket.peers.remove(session.peer().addr()) {
             socket.blocked.remove(&peer);
+            socket.last = None;
         }
         if socket.closing && socket.peers.is_empty() {
             self.drop_datagrams(token);
@@ -228,3 +268,9 @@ const RETRY: Duration = Duration::from_millis(5);
 
 /// Datagrams that one socket takes before others have their turn.
 const DATAGRAMS_PER_TURN: usize = 64;
+
+/// Slots and their bytes: no UDP datagram is longer.
+const UDP_INBOX: (usize, usize) = (32, 64 * 1024);
+
+/// A Unix datagram may be as long as its sender's buffer, which is 208 KiB unless it was changed.
+const UNIX_INBOX: (usize, usize) = (8, 256 * 1024);

@@ -149,15 +149,18 @@ impl State {
     /// Open, has spoken, and nothing else is to be said about it: as most sessions are after most
     /// messages. The engine then has nothing to decide.
     pub(crate) fn is_steady(&self) -> bool {
-        self.phase == Phase::Open && self.flags == STEADY && self.backlog.is_none()
+        self.is_plain(STEADY)
     }
 
-    /// As [`State::is_steady`], on a stream, but for a reply of the handler that is to be sent.
+    /// As [`State::is_steady`], but for a reply of the handler that is to be sent.
     pub(crate) fn is_answering(&self) -> bool {
+        self.is_plain(STEADY.and(Flags::ANSWERED))
+    }
+
+    fn is_plain(&self, flags: Flags) -> bool {
         self.phase == Phase::Open
-            && self.flags == STEADY.and(Flags::ANSWERED)
+            && self.flags.and(Flags::DATAGRAM) == flags.and(Flags::DATAGRAM)
             && self.backlog.is_none()
-            && !self.keeps_messages()
     }
 
     pub(crate) fn is_datagram(&self) -> bool {

@@ -25,17 +25,22 @@ impl Session {
         spare: &mut Spare,
         mut write: impl FnMut(&[u8]) -> io::Result<usize>,
     ) -> bool {
-        if !self.state.is_answering() {
+        let messages = self.state.keeps_messages();
+        if !self.state.is_answering() || (messages && turn.out.datagrams() != 1) {
             return self.flush_any(turn, spare, &mut write);
         }
         // A reply and nothing else, as most turns end. If all of it goes, that was it.
-        let asked = turn.out.len();
-        let written = write(turn.out.unsent(turn.input));
-        if matches!(written, Ok(count) if count == asked) {
+        let whole = turn.out.front(messages, turn.input);
+        let asked = whole.len();
+        let written = write(whole);
+        if matches!(written, Ok(count) if messages || count == asked && asked == turn.out.len()) {
             turn.out.clear();
             turn.whole = turn.out.mark();
-            self.state.last = turn.now;
             self.state.flags.clear(Flags::ANSWERED);
+            // A peer that is not connected is alive by what it sends, not by what it is sent.
+            if !self.state.is_datagram() {
+                self.state.last = turn.now;
+            }
             return false;
         }
         let mut written = Some(written);
@@ -101,7 +106,7 @@ impl Session {
     ) {
         let (messages, connected) = (self.state.keeps_messages(), !self.state.is_datagram());
         while !out.is_empty() {
-            let whole = if messages { out.datagram().unwrap_or(&[]) } else { out.unsent(input) };
+            let whole = out.front(messages, input);
             let asked = whole.len();
             match write(whole) {
                 Ok(_) if messages => {

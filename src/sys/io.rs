@@ -57,17 +57,6 @@ pub(crate) fn send_now(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize
     Ok(net::send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
 }
 
-/// recvfrom(2) that never waits. The length is that of the datagram, even if `into` is shorter.
-pub(crate) fn receive_from_now(
-    socket: BorrowedFd<'_>,
-    into: &mut [u8],
-) -> io::Result<(usize, AnyAddr)> {
-    let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
-    let (_, length, from) = net::recvfrom(socket, into, flags)?;
-    let from = from.map_or(Ok(AnyAddr::Unix(UnixAddr::unnamed())), address)?;
-    Ok((length, from))
-}
-
 /// sendto(2) that never waits.
 pub(crate) fn send_to_now(socket: BorrowedFd<'_>, bytes: &[u8], to: &AnyAddr) -> io::Result<usize> {
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
