@@ -30,6 +30,7 @@ use crate::addr::{
 use crate::codec::Codec;
 use crate::error::Error;
 use crate::lookup;
+use crate::memory::Dialer;
 use crate::socket::{
     AnyStream, ConnectedUdpSocket, Options, Socket, TcpStream, UnixDatagram, UnixStream,
 };
@@ -47,6 +48,8 @@ use std::time::{Duration, Instant};
 #[must_use = "a client does nothing until it is told to connect"]
 pub struct Client<S, C = ()> {
     endpoint: Result<Endpoint, Error>,
+    /// What connects to an endpoint in memory.
+    dialer: Option<Dialer>,
     timeout: Option<Duration>,
     options: Options,
     codec: C,
@@ -88,20 +91,34 @@ impl Client<Endpoint> {
     }
 }
 
+impl Client<Dialer> {
+    /// A client for a [listener in memory](crate::memory). It wants a [codec](Client::codec); for a
+    /// stream as it is, [`Dialer::connect`] is enough.
+    pub fn memory(dialer: &Dialer) -> Client<Dialer> {
+        Client { dialer: Some(dialer.clone()), ..Client::new(Ok(Endpoint::memory())) }
+    }
+}
+
 impl<S> Client<S> {
     fn parsed(endpoint: Result<Endpoint, ParseEndpointError>) -> Client<S> {
         Client::new(endpoint.map_err(|error| Error::bad_endpoint("connect to", error)))
     }
 
     fn new(endpoint: Result<Endpoint, Error>) -> Client<S> {
-        let options = Options::new();
-        Client { endpoint, timeout: None, options, codec: (), socket: PhantomData }
+        Client {
+            endpoint,
+            dialer: None,
+            timeout: None,
+            options: Options::new(),
+            codec: (),
+            socket: PhantomData,
+        }
     }
 
     /// How bytes become frames.
     pub fn codec<C: Codec>(self, codec: C) -> Client<S, C> {
-        let Client { endpoint, timeout, options, .. } = self;
-        Client { endpoint, timeout, options, codec, socket: PhantomData }
+        let Client { endpoint, dialer, timeout, options, .. } = self;
+        Client { endpoint, dialer, timeout, options, codec, socket: PhantomData }
     }
 }
 
@@ -136,10 +153,16 @@ impl<S, C> Client<S, C> {
     }
 
     fn open(self) -> Result<(Channel, Endpoint, C), Error> {
-        let Client { endpoint, timeout, options, codec, .. } = self;
+        let Client { endpoint, dialer, timeout, options, codec, .. } = self;
         let endpoint = endpoint?;
+        let patience = timeout.unwrap_or(CONNECT_TIMEOUT).min(LONGEST);
+        if let Some(dialer) = dialer {
+            let dialed = dialer.connect_timeout(patience);
+            let failed = |error| Error::new("connect to", &endpoint, error);
+            return Ok((Channel::Memory(dialed.map_err(failed)?), endpoint, codec));
+        }
         let options = options.with_keepalive();
-        let deadline = Instant::now() + timeout.unwrap_or(CONNECT_TIMEOUT).min(LONGEST);
+        let deadline = Instant::now() + patience;
         let addresses = lookup::addresses(&endpoint)?;
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for (index, address) in addresses.iter().enumerate() {
@@ -248,6 +271,8 @@ fn connect(
             let socket = UnixDatagram::bind_with(UnixAddr::unnamed(), options)?.connect(to)?;
             Ok(Channel::Datagram(socket.into()))
         }
+        // It has no address, so the lookup has said so.
+        Transport::Memory => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 

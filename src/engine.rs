@@ -17,6 +17,7 @@ mod datagrams;
 mod events;
 mod gate;
 mod listeners;
+mod memory;
 mod plan;
 mod slots;
 mod stop;
@@ -34,8 +35,8 @@ pub(crate) use stop::{AtWork, Stop};
 pub use threads::Threads;
 
 pub(crate) use plan::{
-    Admit, Adoption, Common, FirstLoop, Launch, Listening, MakeSession, Plan, Running, Serve,
-    ServeBlocking, Service,
+    Admit, Adoption, Common, FirstLoop, Launch, Listening, MakeSession, MemoryListening, Plan,
+    Running, Serve, ServeBlocking, Service, Socket,
 };
 
 use std::fmt;

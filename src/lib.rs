@@ -96,6 +96,7 @@ pub mod handler;
 pub mod limits;
 pub mod lookup;
 mod mailbox;
+pub mod memory;
 mod poll;
 pub mod server;
 mod session;

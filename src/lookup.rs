@@ -55,12 +55,15 @@ pub fn resolve(at: &HostPort, datagram: bool) -> Result<Vec<SocketAddr>, Error> 
 ///
 /// # Errors
 ///
-/// Those of [`resolve`].
+/// Those of [`resolve`]; [`ErrorKind::Unsupported`] for a listener in memory, which has no address.
 pub fn addresses(endpoint: &Endpoint) -> Result<Vec<AnyAddr>, Error> {
     if let Some(unix) = endpoint.unix_addr() {
         return Ok(vec![AnyAddr::from(unix.clone())]);
     }
-    let at = endpoint.host_port().expect("an endpoint is Unix or has host and port");
+    let Some(at) = endpoint.host_port() else {
+        let error = io::Error::new(io::ErrorKind::Unsupported, "only its dialer reaches it");
+        return Err(Error::new("look up", endpoint, error));
+    };
     let addrs = resolve(at, endpoint.transport().is_datagram())?;
     Ok(addrs.into_iter().map(AnyAddr::from).collect())
 }

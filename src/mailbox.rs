@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Wake, Waker};
 
 /// Wakes one worker.
 pub(crate) struct Bell {
@@ -42,6 +42,16 @@ impl Bell {
         if self.asleep.swap(false, Ordering::SeqCst) {
             self.waker.wake_by_ref();
         }
+    }
+}
+
+/// So that others who take a waker can ring it.
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.ring();
+    }
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.ring();
     }
 }
 

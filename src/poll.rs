@@ -14,6 +14,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::task::Wake;
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 /// What a socket is polled for.
@@ -146,11 +147,13 @@ impl Wake for EventWaker {
     }
 }
 
-/// Wakes one thread in [`wait_for`]. Its descriptor is made when it first sleeps that way: a thread
-/// that never does, costs none.
+/// Wakes one thread in [`wait_for`], or in [`park_timeout`](thread::park_timeout) if it has no socket
+/// to wait for. Its descriptor is made when it first sleeps in the former: a thread that never does,
+/// costs none.
 #[derive(Debug, Default)]
 pub(crate) struct ThreadWaker {
     counter: OnceLock<OwnedFd>,
+    parked: OnceLock<Thread>,
 }
 
 impl ThreadWaker {
@@ -164,11 +167,21 @@ impl ThreadWaker {
     }
 }
 
+impl ThreadWaker {
+    /// From now on the calling thread is woken from its sleep in [`park_timeout`](thread::park_timeout).
+    pub(crate) fn settle(&self) {
+        self.parked.get_or_init(thread::current);
+    }
+}
+
 impl Wake for ThreadWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
     fn wake_by_ref(self: &Arc<Self>) {
+        if let Some(thread) = self.parked.get() {
+            thread.unpark();
+        }
         if let Some(counter) = self.counter.get() {
             sys::io::signal(counter);
         }

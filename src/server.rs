@@ -23,7 +23,7 @@ mod handle;
 mod launched;
 mod listening;
 
-pub use handle::ServerHandle;
+pub use handle::{IntoAdopted, ServerHandle};
 pub use listening::IntoListening;
 
 use crate::addr::{Endpoint, IntoHostPort, Peer};
@@ -78,8 +78,8 @@ impl Server {
         }
     }
 
-    /// A server on an endpoint such as `"tcp://127.0.0.1:7000"`, or on a socket that was made and
-    /// configured before: see [`IntoListening`].
+    /// A server on an endpoint such as `"tcp://127.0.0.1:7000"`, on a socket that was made and
+    /// configured before, or on a [listener in memory](crate::memory): see [`IntoListening`].
     pub fn on(endpoint: impl IntoListening) -> Server {
         Server::new().and(endpoint)
     }
@@ -240,11 +240,10 @@ impl<C, E: Engine> Server<C, E> {
     fn launch(self, serve: Serve) -> Result<Launched, Error> {
         let Server { sources, engine, limits, options, admit, handle, on_start, .. } = self;
         let service = Service { admit, serve };
-        let mut sockets = Vec::new();
-        let mut files = Vec::new();
-        let bound = sources
-            .into_iter()
-            .try_for_each(|source| bind(source?, &service, &options, &mut sockets, &mut files));
+        let (mut sockets, mut memory, mut files) = (Vec::new(), Vec::new(), Vec::new());
+        let bound = sources.into_iter().try_for_each(|source| {
+            bind(source?, &service, &options, &mut sockets, &mut memory, &mut files)
+        });
         // What was made for a server that does not start is not left behind.
         let unmake = |files: &[SocketFile]| files.iter().for_each(|file| file.remove());
         bound.inspect_err(|_| unmake(&files))?;
@@ -254,8 +253,12 @@ impl<C, E: Engine> Server<C, E> {
             tally: Tally::default(),
             stop: Arc::new(Stop::default()),
         });
-        let endpoints = sockets.iter().map(|listening| listening.endpoint.clone()).collect();
-        let plan = Plan { sockets, common: common.clone() };
+        let mut endpoints: Vec<Endpoint> =
+            sockets.iter().map(|listening| listening.endpoint.clone()).collect();
+        for (before, listening) in memory.iter().enumerate() {
+            endpoints.insert(before + listening.place, Endpoint::memory());
+        }
+        let plan = Plan { sockets, memory, common: common.clone() };
         let started = engine.start(plan).inspect_err(|_| unmake(&files));
         let Launch { running, first } = started.map_err(not_started)?;
         let at_work = common.stop.enter();

@@ -187,6 +187,8 @@ fn an_unnamed_address_prints_and_does_not_parse() {
         assert_eq!(endpoint.to_string(), format!("{transport}://(unnamed)"));
         assert_eq!(refused(&endpoint.to_string()).part(), Part::Path);
     }
+    assert_eq!(Endpoint::memory().to_string(), "memory://(unnamed)");
+    assert_eq!(refused("memory://(unnamed)").part(), Part::Scheme);
     let named_so = Endpoint::unix(UnixAddr::from_path("(unnamed)").unwrap());
     assert_eq!(named_so.to_string().parse(), Ok(named_so));
 }

@@ -5,7 +5,6 @@ mod matrix;
 use matrix::{
     Cell, Kind, Random, eventually, name, next, on_all, on_datagrams, on_kinds, on_streams, stop,
 };
-use sockeye::client::Client;
 use sockeye::codec::{
     Bytes, Codec, Delimited, Fixed, FrameError, LengthDelimited, Lines, Oversize,
 };
@@ -473,8 +472,7 @@ fn a_client_skips_what_is_too_long_for_it(cell: &Cell) {
     let server = cell.server().codec(Bytes::default()).serve(say).unwrap();
     let connect = |oversize| {
         let codec = Delimited::by("\r\n", 8).oversize(oversize);
-        let client = Client::to(&server.local_endpoints()[0]).timeout(matrix::PATIENCE);
-        let mut client = client.codec(codec).connect().unwrap();
+        let mut client = cell.client(&server, codec);
         client.send(b"go").unwrap();
         client
     };

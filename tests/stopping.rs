@@ -322,9 +322,9 @@ fn every_client_of_a_stopped_server_learns_of_it(cell: &Cell) {
         let server = cell.server().codec(Lines::default()).serve(waiting).unwrap();
         let others: Vec<_> = (0..2)
             .map(|_| {
-                let server = server.clone();
+                let dial = cell.dial(&server);
                 thread::spawn(move || {
-                    while let Ok(mut client) = matrix::connect(&server) {
+                    while let Ok(mut client) = dial() {
                         client.patient();
                         let _ = client.write_all(b"hello\n");
                         // The answer, or the end; never nothing.

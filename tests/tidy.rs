@@ -58,6 +58,7 @@ const TABLE: &[Row] = &[
     row("connect", Io,     "lookup socket poll sys GROUND",                    ""),
     row("lookup",  Io,     "sys GROUND",                                       "dns_lookup url"),
     row("socket",  Io,     "sys GROUND",                                       "socket2"),
+    row("memory",  Io,     "poll GROUND",                                      ""),
     row("poll",    Io,     "sys GROUND",                                       "rustix"),
     row("sys",     Io,     "GROUND",                                           "rustix libc socket2 io_uring"),
     row("error",   Ground, "addr",                                             "thiserror"),

@@ -19,9 +19,9 @@ use super::{AnyAddr, HostPort, IpVersion, ParseEndpointError, Part, Transport, U
 /// it an abstract name. Nothing is looked up here. Addresses are exact: `127.1` and `010.8.8.8` are
 /// errors, not other ways of writing some address.
 ///
-/// What prints parses back to the same endpoint, with two exceptions: an unnamed Unix address,
-/// which prints as `unix://(unnamed)`, and a path longer than [`UnixAddr::BYTES_MAX`] that the
-/// kernel reported. The scope id of a [`SocketAddrV6`](std::net::SocketAddrV6) is kept as the zone;
+/// What prints parses back to the same endpoint, with three exceptions: an unnamed Unix address,
+/// which prints as `unix://(unnamed)`, a listener within the process, which prints as
+/// `memory://(unnamed)`, and a path longer than [`UnixAddr::BYTES_MAX`] that the kernel reported. The scope id of a [`SocketAddrV6`](std::net::SocketAddrV6) is kept as the zone;
 /// its flow label is dropped when an endpoint is made from it.
 ///
 /// ```
@@ -42,6 +42,7 @@ pub struct Endpoint {
 enum Place {
     Net(HostPort),
     Unix(UnixAddr),
+    Memory,
 }
 
 impl Endpoint {
@@ -84,11 +85,18 @@ impl Endpoint {
         Endpoint { transport: Transport::UnixSeqPacket, place: Place::Unix(addr) }
     }
 
+    /// A listener within the process. It has no name: only its
+    /// [`Dialer`](crate::memory::Dialer)s reach it.
+    pub fn memory() -> Self {
+        Endpoint { transport: Transport::Memory, place: Place::Memory }
+    }
+
     /// An address and how it is spoken to; `None` if it cannot be spoken to so.
     pub fn from_addr(transport: Transport, addr: impl Into<AnyAddr>) -> Option<Self> {
         let addr = addr.into();
         let place = match &addr {
             _ if !transport.fits(&addr) => return None,
+            _ if transport == Transport::Memory => Place::Memory,
             AnyAddr::Ip(ip) => Place::Net(HostPort::from(*ip)),
             AnyAddr::Unix(unix) => Place::Unix(unix.clone()),
         };
@@ -104,23 +112,24 @@ impl Endpoint {
     pub fn host_port(&self) -> Option<&HostPort> {
         match &self.place {
             Place::Net(at) => Some(at),
-            Place::Unix(_) => None,
+            Place::Unix(_) | Place::Memory => None,
         }
     }
 
     /// The Unix address, if it is a Unix socket.
     pub fn unix_addr(&self) -> Option<&UnixAddr> {
         match &self.place {
-            Place::Net(_) => None,
+            Place::Net(_) | Place::Memory => None,
             Place::Unix(addr) => Some(addr),
         }
     }
 
-    /// The address, if nothing need be looked up.
+    /// The address, if it has one and nothing need be looked up.
     pub fn to_addr(&self) -> Option<AnyAddr> {
         match &self.place {
             Place::Net(at) => at.to_socket_addr().map(AnyAddr::from),
             Place::Unix(addr) => Some(AnyAddr::from(addr.clone())),
+            Place::Memory => None,
         }
     }
 
@@ -139,7 +148,7 @@ impl Endpoint {
     pub fn connectable(self) -> Self {
         let place = match self.place {
             Place::Net(at) => Place::Net(at.connectable()),
-            unix @ Place::Unix(_) => unix,
+            place @ (Place::Unix(_) | Place::Memory) => place,
         };
         Endpoint { place, ..self }
     }
@@ -202,6 +211,7 @@ impl fmt::Display for Endpoint {
         let scheme = self.transport.scheme();
         match &self.place {
             Place::Unix(addr) => write!(f, "{scheme}://{addr}"),
+            Place::Memory => write!(f, "{scheme}://{}", parse::UNNAMED),
             Place::Net(at) => {
                 let version = match at.version() {
                     IpVersion::Any => "",

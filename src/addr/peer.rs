@@ -8,7 +8,8 @@ use super::{AnyAddr, Endpoint, Transport, UnixAddr};
 /// The other side of a connection, or the sender of a datagram.
 ///
 /// 40 bytes: every session has one. Prints as an [`Endpoint`]; a Unix client that has not bound its
-/// socket, as most have not, prints as `unix://(unnamed)`.
+/// socket, as most have not, prints as `unix://(unnamed)`, and one within the process as
+/// `memory://(unnamed)`.
 ///
 /// ```
 /// use sockeye::Peer;
@@ -46,6 +47,11 @@ impl Peer {
     /// A peer over Unix seqpacket.
     pub fn unix_seqpacket(addr: UnixAddr) -> Self {
         Peer { addr: AnyAddr::Unix(addr), transport: Transport::UnixSeqPacket }
+    }
+
+    /// A peer within the process. It has no address: what stands for it is an unnamed Unix one.
+    pub fn memory() -> Self {
+        Peer { addr: AnyAddr::Unix(UnixAddr::unnamed()), transport: Transport::Memory }
     }
 
     /// An address and how it is spoken to; `None` if it cannot be spoken to so.
@@ -103,15 +109,20 @@ mod tests {
         let ip = AnyAddr::Ip(SocketAddr::from(([127, 0, 0, 1], 80)));
         let unix = AnyAddr::Unix(UnixAddr::unnamed());
         for transport in Transport::ALL {
-            let (fits, misfit) = match transport.is_unix() {
-                true => (&unix, &ip),
-                false => (&ip, &unix),
+            let (fits, misfit) = match transport {
+                Transport::Tcp | Transport::Udp => (&ip, &unix),
+                _ => (&unix, &ip),
             };
             assert_eq!(Peer::from_addr(transport, misfit.clone()), None);
             assert_eq!(Endpoint::from_addr(transport, misfit.clone()), None);
             let peer = Peer::from_addr(transport, fits.clone()).unwrap();
-            assert_eq!(Transport::of(transport.socket_type(), fits), Some(transport));
+            if transport != Transport::Memory {
+                assert_eq!(Transport::of(transport.socket_type(), fits), Some(transport));
+            }
             assert_eq!(peer.to_string(), Endpoint::from(peer).to_string());
         }
+        let named = AnyAddr::Unix(UnixAddr::from_path("/run/app").unwrap());
+        assert_eq!(Peer::from_addr(Transport::Memory, named), None);
+        assert_eq!(Peer::memory().to_string(), "memory://(unnamed)");
     }
 }

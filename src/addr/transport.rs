@@ -40,16 +40,19 @@ pub enum Transport {
     UnixDatagram,
     /// A connection with messages over a Unix socket.
     UnixSeqPacket,
+    /// A stream within the process: see [`memory`](crate::memory).
+    Memory,
 }
 
 impl Transport {
     /// All of them, for tables and tests.
-    pub const ALL: [Transport; 5] = [
+    pub const ALL: [Transport; 6] = [
         Transport::Tcp,
         Transport::Udp,
         Transport::Unix,
         Transport::UnixDatagram,
         Transport::UnixSeqPacket,
+        Transport::Memory,
     ];
 
     /// The transport of a socket of this type at this address; `None` for seqpacket over IP.
@@ -64,10 +67,10 @@ impl Transport {
         }
     }
 
-    /// The type that `socket(2)` is asked for.
+    /// The type that `socket(2)` is asked for; a stream in memory, which asks nobody, is a stream.
     pub fn socket_type(self) -> SocketType {
         match self {
-            Transport::Tcp | Transport::Unix => SocketType::Stream,
+            Transport::Tcp | Transport::Unix | Transport::Memory => SocketType::Stream,
             Transport::Udp | Transport::UnixDatagram => SocketType::Datagram,
             Transport::UnixSeqPacket => SocketType::SeqPacket,
         }
@@ -85,15 +88,15 @@ impl Transport {
 
     /// Whether the edges of messages are kept: everything but streams.
     pub fn keeps_messages(self) -> bool {
-        !matches!(self, Transport::Tcp | Transport::Unix)
+        self.socket_type() != SocketType::Stream
     }
 
-    /// Whether it runs over Unix sockets, rather than IP.
+    /// Whether it runs over Unix sockets, rather than IP or memory.
     pub fn is_unix(self) -> bool {
-        !matches!(self, Transport::Tcp | Transport::Udp)
+        !matches!(self, Transport::Tcp | Transport::Udp | Transport::Memory)
     }
 
-    /// The scheme of its endpoints: `tcp`, `udp`, `unix`, `unix+dgram`, `unix+seqpacket`.
+    /// The scheme of its endpoints: `tcp`, `udp`, `unix`, `unix+dgram`, `unix+seqpacket`, `memory`.
     pub fn scheme(self) -> &'static str {
         match self {
             Transport::Tcp => "tcp",
@@ -101,12 +104,16 @@ impl Transport {
             Transport::Unix => "unix",
             Transport::UnixDatagram => "unix+dgram",
             Transport::UnixSeqPacket => "unix+seqpacket",
+            Transport::Memory => "memory",
         }
     }
 
     /// Whether an address of this family can be spoken to this way.
     pub(super) fn fits(self, addr: &AnyAddr) -> bool {
-        self.is_unix() == addr.as_unix().is_some()
+        match self {
+            Transport::Memory => addr.as_unix().is_some_and(|unix| unix.is_unnamed()),
+            _ => self.is_unix() == addr.as_unix().is_some(),
+        }
     }
 }
 

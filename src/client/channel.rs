@@ -2,6 +2,7 @@
 
 use crate::addr::{Any, ConnectedDatagram, Endpoint, SeqPacket};
 use crate::error::Error;
+use crate::memory;
 use crate::socket::{AnyStream, Mismatch, Socket};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(super) enum Channel {
     Stream(AnyStream),
+    Memory(memory::Stream),
     Datagram(Socket<Any, ConnectedDatagram>),
     Record(Socket<Any, SeqPacket>),
 }
@@ -22,8 +24,20 @@ impl Channel {
     where
         T: TryFrom<OwnedFd, Error = Mismatch>,
     {
-        let typed = T::try_from(self.into());
-        typed.map_err(|error| Error::new("connect to", endpoint, error.into()))
+        let typed = self.into_descriptor().and_then(|socket| Ok(T::try_from(socket)?));
+        typed.map_err(|error| Error::new("connect to", endpoint, error))
+    }
+
+    pub(super) fn into_descriptor(self) -> io::Result<OwnedFd> {
+        match self {
+            Channel::Stream(stream) => Ok(stream.into()),
+            Channel::Datagram(socket) => Ok(socket.into()),
+            Channel::Record(socket) => Ok(socket.into()),
+            Channel::Memory(_) => {
+                let why = "a stream in memory has no descriptor";
+                Err(io::Error::new(io::ErrorKind::Unsupported, why))
+            }
+        }
     }
 
     /// Whether it has no end, and a bad message says nothing about the next.
@@ -33,7 +47,7 @@ impl Channel {
 
     /// Whether every read is a whole message.
     pub(super) fn keeps_messages(&self) -> bool {
-        !matches!(self, Channel::Stream(_))
+        !matches!(self, Channel::Stream(_) | Channel::Memory(_))
     }
 
     /// Reads what there is, or waits for it until the deadline. `None` is the end.
@@ -45,6 +59,10 @@ impl Channel {
         let timeout = patience.left()?;
         let read = match self {
             Channel::Stream(stream) => {
+                patience.apply(timeout, |timeout| stream.set_read_timeout(timeout))?;
+                (&*stream).read(into).map(|length| Some(length).filter(|length| *length > 0))
+            }
+            Channel::Memory(stream) => {
                 patience.apply(timeout, |timeout| stream.set_read_timeout(timeout))?;
                 (&*stream).read(into).map(|length| Some(length).filter(|length| *length > 0))
             }
@@ -75,6 +93,10 @@ impl Channel {
                     patience.apply(timeout, |timeout| stream.set_write_timeout(timeout))?;
                     (&*stream).write(bytes).map_err(timed_out)?
                 }
+                Channel::Memory(stream) => {
+                    patience.apply(timeout, |timeout| stream.set_write_timeout(timeout))?;
+                    (&*stream).write(bytes).map_err(timed_out)?
+                }
                 Channel::Datagram(socket) => {
                     patience.apply(timeout, |timeout| socket.set_write_timeout(timeout))?;
                     return socket.send(bytes).map(drop).map_err(timed_out);
@@ -98,18 +120,9 @@ impl Channel {
     pub(super) fn shutdown_write(&self) -> io::Result<()> {
         match self {
             Channel::Stream(stream) => stream.shutdown(Shutdown::Write),
+            Channel::Memory(stream) => stream.shutdown(Shutdown::Write),
             Channel::Record(socket) => socket.shutdown(Shutdown::Write),
             Channel::Datagram(_) => Ok(()),
-        }
-    }
-}
-
-impl From<Channel> for OwnedFd {
-    fn from(channel: Channel) -> OwnedFd {
-        match channel {
-            Channel::Stream(stream) => stream.into(),
-            Channel::Datagram(socket) => socket.into(),
-            Channel::Record(socket) => socket.into(),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::channel::{Channel, Patience};
 use crate::addr::Endpoint;
 use crate::codec::{Codec, Edge, Found, FrameError};
 use crate::error::Error;
+use crate::memory;
 use std::borrow::ToOwned;
 use std::fmt;
 use std::io;
@@ -21,6 +22,26 @@ pub struct Framed<C: Codec> {
 }
 
 impl<C: Codec> Framed<C> {
+    /// Frames over one end of a [pair in memory](memory::pair). Its calls wait as long as they need,
+    /// until [`set_timeout`](Framed::set_timeout) says otherwise.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::client::Framed;
+    /// use sockeye::codec::Lines;
+    ///
+    /// let (one, other) = sockeye::memory::pair(1024);
+    /// let (mut one, mut other) =
+    ///     (Framed::over(one, Lines::default()), Framed::over(other, Lines::default()));
+    /// one.send("hello")?;
+    /// assert_eq!(other.receive()?, "hello");
+    /// # Ok::<(), sockeye::Error>(())
+    /// ```
+    pub fn over(stream: memory::Stream, codec: C) -> Framed<C> {
+        Framed::new(Channel::Memory(stream), Endpoint::memory(), codec, None)
+    }
+
     pub(super) fn new(
         channel: Channel,
         endpoint: Endpoint,
@@ -106,14 +127,19 @@ impl<C: Codec> Framed<C> {
 
     /// The descriptor, and the bytes that were received and not yet taken as frames, for whoever goes
     /// on with another protocol. Typed sockets can be made of the descriptor by `TryFrom`.
-    pub fn into_parts(self) -> (OwnedFd, Vec<u8>) {
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for a stream in memory, which has no descriptor.
+    pub fn into_parts(self) -> Result<(OwnedFd, Vec<u8>), Error> {
         let Framed { reader, writer } = self;
         drop(writer);
         let FramedReader { shared, buffer, at, filled, .. } = reader;
         let rest = buffer[at..filled].to_vec();
-        let shared =
+        let Shared { channel, endpoint } =
             Arc::into_inner(shared).expect("the halves were together, so nobody else has it");
-        (shared.channel.into(), rest)
+        let descriptor = channel.into_descriptor();
+        Ok((descriptor.map_err(|error| Error::new("take apart", endpoint, error))?, rest))
     }
 }
 

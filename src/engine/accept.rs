@@ -39,7 +39,8 @@ impl Accepts {
     }
 }
 
-const ACCEPTS_PER_TURN: usize = 16;
+/// Connections that one listener accepts before others have their turn.
+pub(crate) const ACCEPTS_PER_TURN: usize = 16;
 
 #[cfg(test)]
 mod tests {

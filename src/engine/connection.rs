@@ -5,9 +5,11 @@ use super::Common;
 use crate::buffer::{Out, Scratch};
 use crate::handler::{Letter, Turn};
 use crate::mailbox::Mailbox;
+use crate::memory;
 use crate::session::{Session, Spare};
 use crate::sys;
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -109,6 +111,22 @@ impl Desk {
         Ok(length)
     }
 
+    /// As [`read`](Desk::read), from a stream in memory.
+    pub(crate) fn read_memory(
+        &mut self,
+        session: &mut Session,
+        token: u64,
+        socket: &memory::Stream,
+    ) -> io::Result<usize> {
+        let wire = Wire::Memory(socket);
+        let length = socket.read_now(self.scratch.as_mut())?;
+        match length {
+            0 => self.turn(session, token, wire, Session::eof),
+            _ => self.feed(session, token, wire, length),
+        }
+        Ok(length)
+    }
+
     fn read_record(
         &mut self,
         session: &mut Session,
@@ -176,6 +194,7 @@ impl Desk {
 pub(crate) enum Wire<'a> {
     /// Its own socket.
     Stream(BorrowedFd<'a>),
+    Memory(&'a memory::Stream),
     /// A socket that it shares with others, and its peer's address.
     Shared(BorrowedFd<'a>, &'a crate::addr::AnyAddr),
 }
@@ -184,6 +203,7 @@ impl Wire<'_> {
     fn send(self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Wire::Stream(socket) => sys::io::send_now(socket, bytes),
+            Wire::Memory(socket) => socket.write_now(bytes),
             Wire::Shared(socket, to) => sys::io::send_to_now(socket, bytes, to),
         }
     }
@@ -204,9 +224,13 @@ pub(crate) fn settle(
     }
     for round in 0.. {
         let shut = session.flush(turn, spare, |bytes| wire.send(bytes));
-        if let (true, Wire::Stream(socket)) = (shut, wire) {
+        if shut {
             // It fails only when the connection is gone already, as the next read will say.
-            let _ = sys::io::shutdown_write(socket);
+            let _ = match wire {
+                Wire::Stream(socket) => sys::io::shutdown_write(socket),
+                Wire::Memory(socket) => socket.shutdown(Shutdown::Write),
+                Wire::Shared(..) => Ok(()),
+            };
         }
         if session.is_steady() || round == DRAINS_PER_TURN || !session.drain(turn) {
             return;

@@ -1,7 +1,7 @@
 //! The events engine: N workers, each an event loop on a thread of its own.
 
 use super::worker::{Address, Order, Worker};
-use super::{Adoption, Common, Launch, Plan, Running, Tally, sealed};
+use super::{Adoption, Common, Launch, Plan, Running, Socket, Tally, sealed};
 use crate::sys;
 use std::io;
 use std::os::fd::AsFd;
@@ -58,7 +58,7 @@ impl sealed::Start for Events {
     }
 
     fn start(self, plan: Plan) -> io::Result<Launch> {
-        let Plan { sockets, common } = plan;
+        let Plan { sockets, memory, common } = plan;
         let mut workers = Vec::new();
         for _ in 0..self.workers {
             workers.push(Worker::new(common.clone())?);
@@ -73,6 +73,8 @@ impl sealed::Start for Events {
                 worker.serve(listening.share())?;
             }
         }
+        workers.iter_mut().for_each(|worker| worker.doors.memory.clone_from(&memory));
+        drop(memory);
         let addresses = workers.iter().map(Worker::address).collect();
         let running = Arc::new(EventsRunning { addresses, next: AtomicUsize::new(0), common });
         let mut workers = workers.into_iter();
@@ -107,7 +109,9 @@ struct EventsRunning {
 
 impl Running for EventsRunning {
     fn adopt(&self, connection: Adoption<'_>) -> io::Result<()> {
-        sys::io::set_nonblocking(connection.socket.as_fd(), true)?;
+        if let Socket::Descriptor(socket) = &connection.socket {
+            sys::io::set_nonblocking(socket.as_fd(), true)?;
+        }
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let address = &self.addresses[turn % self.addresses.len()];
         let session = (connection.make)(&address.letters);

@@ -3,7 +3,7 @@
 use super::accept::{Accepts, back_off};
 use super::datagrams::DatagramSocket;
 use super::worker::{Actor, Worker};
-use super::{Listening, Tally};
+use super::{Listening, MemoryListening, Tally};
 use crate::addr::Peer;
 use crate::poll::{Interest, Poll};
 use crate::sys;
@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 /// descriptors are short.
 pub(super) struct Doors {
     listeners: Vec<u64>,
-    open: bool,
+    /// Those in memory are in no poll: they are looked at whenever the worker is awake.
+    pub(super) memory: Vec<MemoryListening>,
+    pub(super) open: bool,
     /// How long the last shortage has kept them closed.
     pause: Option<Duration>,
     /// When to try again after a shortage.
@@ -25,7 +27,7 @@ pub(super) struct Doors {
 
 impl Doors {
     pub(super) fn new() -> Doors {
-        Doors { listeners: Vec::new(), open: true, pause: None, again: None }
+        Doors { listeners: Vec::new(), memory: Vec::new(), open: true, pause: None, again: None }
     }
 
     #[cfg(test)]
@@ -92,7 +94,7 @@ impl Worker {
     }
 
     /// Takes the listeners out of the poll, until the gate opens or `until`.
-    fn close_doors(&mut self, until: Option<Instant>) {
+    pub(super) fn close_doors(&mut self, until: Option<Instant>) {
         if std::mem::replace(&mut self.doors.open, false) {
             self.each_listener(|poll, listening, token| {
                 poll.change(listening.socket.as_fd(), token, Interest::READ, Interest::NONE)
@@ -135,6 +137,7 @@ impl Worker {
     }
 
     pub(super) fn drop_listeners(&mut self) {
+        self.doors.memory.clear();
         for token in std::mem::take(&mut self.doors.listeners) {
             self.drop_listener(token);
         }

@@ -6,6 +6,7 @@ use crate::addr::{Endpoint, Peer, Transport};
 use crate::handler::{Letter, Outcome};
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
+use crate::memory;
 use crate::session::Session;
 use crate::socket::Options;
 use std::fmt;
@@ -18,12 +19,16 @@ use std::time::Instant;
 /// What a server hands to its engine.
 pub struct Plan {
     pub(crate) sockets: Vec<Listening>,
+    pub(crate) memory: Vec<MemoryListening>,
     pub(crate) common: Arc<Common>,
 }
 
 impl fmt::Debug for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Plan").field("sockets", &self.sockets).finish_non_exhaustive()
+        f.debug_struct("Plan")
+            .field("sockets", &self.sockets)
+            .field("memory", &self.memory)
+            .finish_non_exhaustive()
     }
 }
 
@@ -62,6 +67,28 @@ impl fmt::Debug for Listening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Listening({})", self.endpoint)
     }
+}
+
+/// A listener in memory, and what is served on it. Clones are the same, for other workers.
+#[derive(Clone)]
+pub(crate) struct MemoryListening {
+    pub(crate) listener: Arc<memory::Listener>,
+    /// How many sockets come before it among the server's endpoints.
+    pub(crate) place: usize,
+    pub(crate) service: Service,
+}
+
+impl fmt::Debug for MemoryListening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.listener.fmt(f)
+    }
+}
+
+/// What carries the bytes of one session.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Descriptor(OwnedFd),
+    Memory(memory::Stream),
 }
 
 /// What becomes of a connection or a datagram peer.
@@ -147,9 +174,9 @@ pub trait Running: Send + Sync + fmt::Debug {
     fn stop(&self);
 }
 
-/// A connected stream socket, and how its session is made once its worker is known.
+/// A connected stream, and how its session is made once its worker is known.
 pub struct Adoption<'a> {
-    pub(crate) socket: OwnedFd,
+    pub(crate) socket: Socket,
     pub(crate) make: &'a mut (dyn FnMut(&Arc<Mailbox<Letter>>) -> Box<Session> + 'a),
 }
 

@@ -34,6 +34,14 @@ impl<T> Slots<T> {
         self.count
     }
 
+    /// The token that the next value will have.
+    pub(crate) fn next(&self) -> u64 {
+        match self.slots.get(self.free as usize) {
+            Some(slot) => u64::from(slot.generation) << 32 | u64::from(self.free),
+            None => self.slots.len() as u64,
+        }
+    }
+
     pub(crate) fn insert(&mut self, value: T) -> u64 {
         self.count += 1;
         if self.free == NONE {
@@ -103,9 +111,12 @@ mod tests {
     #[test]
     fn a_token_of_a_removed_value_finds_nothing_in_its_reused_slot() {
         let mut slots = Slots::new();
+        let first = slots.next();
         let old = slots.insert("old");
-        assert_eq!(slots.remove(old), Some("old"));
+        assert_eq!((slots.remove(old), old), (Some("old"), first));
+        let second = slots.next();
         let new = slots.insert("new");
+        assert_eq!(new, second);
         assert_eq!(new as u32, old as u32, "the slot is used again");
         assert_eq!(slots.get(old), None);
         assert_eq!(slots.remove(old), None);

@@ -3,16 +3,18 @@
 //! As long as nobody else can reach the session and its peer is talking, its thread waits in a plain
 //! blocking read: no poll, no wake-up descriptor, one system call for a message in and one for a
 //! message out. A quiet one waits for the stop of the server as well; and once a
-//! [`Remote`](crate::handler::Remote) exists, for its mailbox.
+//! [`Remote`](crate::handler::Remote) exists, for its mailbox. A stream in memory rings the bell that
+//! the mailbox rings, and its thread waits for nothing else.
 
 use super::connection::{Desk, Wire};
 use super::stop::Stop;
 use super::worker::is_transient;
-use super::{Common, Serve, Service};
+use super::{Common, Serve, Service, Socket};
 use crate::addr::Peer;
 use crate::handler::{CloseReason, Letter, Turn};
 use crate::limits::Limits;
 use crate::mailbox::{Bell, Mailbox};
+use crate::memory;
 use crate::poll::{Interest, ThreadWaker, wait_for};
 use crate::session::{Batch, Session};
 use crate::sys;
@@ -22,6 +24,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// What a thread is to do with its connection.
@@ -36,7 +39,7 @@ pub(super) enum Job {
 
 /// How others reach a connection's thread.
 pub(super) struct Berth {
-    socket: OwnedFd,
+    socket: Socket,
     waker: Arc<ThreadWaker>,
     bell: Arc<Bell>,
     pub(super) letters: Arc<Mailbox<Letter>>,
@@ -46,7 +49,7 @@ pub(super) struct Berth {
 }
 
 impl Berth {
-    pub(super) fn new(socket: OwnedFd, blocking: bool, limits: &Limits) -> Berth {
+    pub(super) fn new(socket: Socket, blocking: bool, limits: &Limits) -> Berth {
         let waker = Arc::new(ThreadWaker::default());
         let bell = Bell::new(Waker::from(waker.clone()));
         let letters = Mailbox::new(bell.clone(), limits.mailbox_items_max);
@@ -55,17 +58,26 @@ impl Berth {
 
     /// Tells the thread that the server is stopping, or that it is to stop sooner, wherever it waits.
     pub(super) fn stop(&self) {
-        if !self.stopping.swap(true, Ordering::SeqCst) && self.blocking {
+        let first = !self.stopping.swap(true, Ordering::SeqCst);
+        if let (true, Some(socket)) = (first, self.lent()) {
             // There is no other way to end a read that somebody else is in.
-            let _ = sys::io::shutdown_read(self.socket.as_fd());
+            let _ = sys::io::shutdown_read(socket);
         }
         self.bell.ring();
     }
 
     /// Cuts a blocking handler off; a session sees to its deadline itself.
     pub(super) fn force(&self, stop: &Stop) {
-        if self.blocking && sys::io::shutdown_both(self.socket.as_fd()).is_ok() {
+        if self.lent().is_some_and(|socket| sys::io::shutdown_both(socket).is_ok()) {
             stop.forced();
+        }
+    }
+
+    /// The socket, if a blocking handler has it.
+    fn lent(&self) -> Option<BorrowedFd<'_>> {
+        match &self.socket {
+            Socket::Descriptor(socket) if self.blocking => Some(socket.as_fd()),
+            _ => None,
         }
     }
 
@@ -103,9 +115,9 @@ impl<'a> ThreadSession<'a> {
         common.tally.opened();
         let letters = berth.letters.clone();
         let mut read_bytes = READ_BYTES_FIRST;
-        if session.takes_records() {
+        if let (true, Socket::Descriptor(socket)) = (session.takes_records(), &berth.socket) {
             // It cannot fail on a seqpacket socket.
-            let _ = sys::io::mark_records(berth.socket.as_fd());
+            let _ = sys::io::mark_records(socket.as_fd());
             read_bytes = RECORD_BYTES_MAX;
         }
         ThreadSession {
@@ -123,9 +135,16 @@ impl<'a> ThreadSession<'a> {
 
     /// Runs the session to its end, which is yet to be concluded.
     pub(super) fn run(mut self) -> Box<Session> {
-        if let Err(error) =
-            sys::io::set_receive_timeout(self.berth.socket.as_fd(), Some(READ_TIMEOUT))
-        {
+        let prepared = match &self.berth.socket {
+            Socket::Descriptor(socket) => {
+                sys::io::set_receive_timeout(socket.as_fd(), Some(READ_TIMEOUT))
+            }
+            Socket::Memory(_) => {
+                self.berth.waker.settle();
+                Ok(())
+            }
+        };
+        if let Err(error) = prepared {
             self.session.lost(error);
         }
         self.turn(Session::open);
@@ -135,7 +154,10 @@ impl<'a> ThreadSession<'a> {
             }
         }
         if self.session.wants_reset() {
-            let _ = sys::io::reset_on_close(self.berth.socket.as_fd());
+            match &self.berth.socket {
+                Socket::Descriptor(socket) => drop(sys::io::reset_on_close(socket.as_fd())),
+                Socket::Memory(socket) => socket.reset(),
+            }
         }
         self.session
     }
@@ -177,10 +199,13 @@ impl<'a> ThreadSession<'a> {
         let timeout = next.map(|next| next.saturating_duration_since(self.desk.now));
         let interest =
             Interest { read: self.session.wants_input(), write: self.session.wants_output() };
-        let socket = self.berth.socket.as_fd();
+        let socket = match &self.berth.socket {
+            Socket::Descriptor(socket) => socket.as_fd(),
+            Socket::Memory(socket) => return self.wait_in_memory(socket, interest, timeout),
+        };
         let soon = timeout.is_some_and(|timeout| timeout < READ_TIMEOUT);
         let ready = if self.session.has_remotes() {
-            self.wait_with_mailbox(interest, timeout)?
+            self.wait_with_mailbox(socket, interest, timeout)?
         } else if self.stop_by.is_some() {
             // A later stop may shorten the patience; nothing rings for that.
             let slice = timeout.map_or(READ_TIMEOUT, |timeout| timeout.min(READ_TIMEOUT));
@@ -203,15 +228,15 @@ impl<'a> ThreadSession<'a> {
 
     fn wait_with_mailbox(
         &mut self,
+        socket: BorrowedFd<'_>,
         interest: Interest,
         timeout: Option<Duration>,
     ) -> io::Result<Interest> {
-        let Berth { socket, waker, bell, letters, .. } = self.berth;
+        let Berth { waker, bell, .. } = self.berth;
         let counter = waker.counter()?;
         bell.doze();
-        let news = self.berth.is_stopping() && self.stop_by != self.common.stop.deadline();
-        let timeout = if news || !letters.is_empty() { Some(Duration::ZERO) } else { timeout };
-        let waited = wait_for(socket.as_fd(), interest, Some(counter), timeout);
+        let timeout = if self.has_news() { Some(Duration::ZERO) } else { timeout };
+        let waited = wait_for(socket, interest, Some(counter), timeout);
         bell.rise();
         let (ready, rung) = waited?;
         if rung {
@@ -220,10 +245,48 @@ impl<'a> ThreadSession<'a> {
         Ok(ready)
     }
 
+    /// Whether the bell was rung for something that is still to be seen to.
+    fn has_news(&self) -> bool {
+        let stop = self.berth.is_stopping() && self.stop_by != self.common.stop.deadline();
+        stop || !self.berth.letters.is_empty()
+    }
+
+    fn wait_in_memory(
+        &mut self,
+        socket: &memory::Stream,
+        interest: Interest,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
+        let bell = &self.berth.bell;
+        bell.doze();
+        if interest != Interest::NONE {
+            socket.watch(interest, Waker::from(bell.clone()));
+        }
+        match timeout {
+            _ if self.has_news() => {}
+            Some(timeout) => thread::park_timeout(timeout),
+            None => thread::park(),
+        }
+        bell.rise();
+        self.desk.now = Instant::now();
+        // It is cheaper to try than to ask what woke us.
+        if self.session.wants_output() {
+            self.turn(|_, _| {});
+        }
+        if self.session.wants_input() {
+            self.read(false)?;
+        }
+        Ok(())
+    }
+
     /// Reads once. True if nothing came.
     fn read(&mut self, wait: bool) -> io::Result<bool> {
-        let socket = self.berth.socket.as_fd();
-        match self.desk.read(&mut self.session, self.token, socket, wait) {
+        let (session, token) = (&mut *self.session, self.token);
+        let read = match &self.berth.socket {
+            Socket::Descriptor(socket) => self.desk.read(session, token, socket.as_fd(), wait),
+            Socket::Memory(socket) => self.desk.read_memory(session, token, socket),
+        };
+        match read {
             Ok(length) => {
                 if length == self.desk.scratch.size() && length < READ_BYTES_MAX {
                     self.desk.enlarge(READ_BYTES_MAX);
@@ -249,7 +312,10 @@ impl<'a> ThreadSession<'a> {
     }
 
     fn turn(&mut self, act: impl FnOnce(&mut Session, &mut Turn<'_>)) {
-        let wire = Wire::Stream(self.berth.socket.as_fd());
+        let wire = match &self.berth.socket {
+            Socket::Descriptor(socket) => Wire::Stream(socket.as_fd()),
+            Socket::Memory(socket) => Wire::Memory(socket),
+        };
         self.desk.turn(&mut self.session, self.token, wire, act);
     }
 }
@@ -264,7 +330,9 @@ pub(super) fn run_blocking(common: &Common, berth: &Berth, socket: OwnedFd, serv
         Ok(Err(error)) => CloseReason::Handler(error),
         Err(_) => CloseReason::Panicked,
     };
-    linger(berth.socket.as_fd(), &common.limits);
+    if let Some(socket) = berth.lent() {
+        linger(socket, &common.limits);
+    }
     common.tally.closed(&reason, false);
 }
 

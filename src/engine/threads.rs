@@ -7,12 +7,15 @@
 //!
 //! Datagram sockets have no connections: each is served by a [`Worker`] on a thread of its own.
 
-use super::accept::{Accepts, back_off};
+use super::accept::{ACCEPTS_PER_TURN, Accepts, back_off};
 use super::events::launch;
 use super::slots::Slots;
 use super::thread::{Berth, Job, ThreadSession, run_blocking};
 use super::worker::{Address, Order, Worker};
-use super::{Adoption, Common, Launch, Listening, Plan, Running, Serve, Tally, sealed};
+use super::{
+    Adoption, Common, Launch, Listening, MemoryListening, Plan, Running, Serve, Socket, Tally,
+    sealed,
+};
 use crate::addr::Peer;
 use crate::mailbox::Bell;
 use crate::poll::{EventWaker, Interest, Poll};
@@ -83,7 +86,7 @@ impl sealed::Start for Threads {
     }
 
     fn start(self, plan: Plan) -> io::Result<Launch> {
-        let Plan { sockets, common } = plan;
+        let Plan { sockets, memory, common } = plan;
         let waker = Arc::new(EventWaker::new()?);
         let poll = Poll::new()?;
         poll.watch(&waker, u64::MAX)?;
@@ -112,7 +115,8 @@ impl sealed::Start for Threads {
         }
         let addresses = workers.iter().map(Worker::address).collect();
         let running = Arc::new(ThreadsRunning { house: house.clone(), addresses });
-        let warden = Warden { house, poll, listeners, pause: None, again: None, accepting: true };
+        let (pause, again, accepting) = (None, None, true);
+        let warden = Warden { house, poll, listeners, memory, pause, again, accepting };
         for (index, worker) in workers.into_iter().enumerate() {
             let name = format!("sockeye-datagrams-{index}");
             if let Err(error) = launch(worker, &common, name) {
@@ -132,7 +136,9 @@ struct ThreadsRunning {
 
 impl Running for ThreadsRunning {
     fn adopt(&self, connection: Adoption<'_>) -> io::Result<()> {
-        sys::io::set_nonblocking(connection.socket.as_fd(), false)?;
+        if let Socket::Descriptor(socket) = &connection.socket {
+            sys::io::set_nonblocking(socket.as_fd(), false)?;
+        }
         let berth = Berth::new(connection.socket, false, &self.house.common.limits);
         let session = (connection.make)(&berth.letters);
         Tally::add(&self.house.common.tally.adopted);
@@ -243,6 +249,8 @@ struct Warden {
     house: Arc<House>,
     poll: Poll,
     listeners: Vec<Listening>,
+    /// These are in no poll: they ring the bell.
+    memory: Vec<MemoryListening>,
     pause: Option<Duration>,
     again: Option<Instant>,
     accepting: bool,
@@ -252,6 +260,10 @@ impl Warden {
     fn run(mut self) {
         while !self.house.is_stopping() {
             self.house.bell.doze();
+            if self.accepting {
+                let waker = Waker::from(self.house.bell.clone());
+                self.memory.iter().for_each(|listening| listening.listener.watch(&waker));
+            }
             // The stop may have begun before the announcement.
             let timeout = if self.house.is_stopping() || self.can_reopen() {
                 Some(Duration::ZERO)
@@ -269,6 +281,7 @@ impl Warden {
                     self.accept(token as usize);
                 }
             }
+            self.accept_memory();
             if self.can_reopen() {
                 self.set_accepting(true);
             }
@@ -276,6 +289,7 @@ impl Warden {
         // The program may have the sockets as well: letting go of them does not end their events.
         self.set_accepting(false);
         self.listeners.clear();
+        self.memory.clear();
         self.stop();
     }
 
@@ -315,6 +329,31 @@ impl Warden {
                             return;
                         }
                     }
+                }
+            }
+        }
+    }
+
+    fn accept_memory(&mut self) {
+        for index in 0..self.memory.len() {
+            for _ in 0..ACCEPTS_PER_TURN {
+                if !self.accepting {
+                    return;
+                }
+                let common = &self.house.common;
+                if !common.gate.try_enter() {
+                    return self.set_accepting(false);
+                }
+                let Some(socket) = self.memory[index].listener.accept_now() else {
+                    common.gate.leave();
+                    break;
+                };
+                Tally::add(&common.tally.accepted);
+                let job = Job::Accepted(self.memory[index].service.clone(), Peer::memory());
+                let berth = Berth::new(Socket::Memory(socket), false, &common.limits);
+                if self.house.lodge(berth, job).is_err() {
+                    Tally::add(&common.tally.accept_failed);
+                    return self.back_off();
                 }
             }
         }
@@ -402,7 +441,10 @@ impl House {
         };
         let blocking = matches!(job, Job::Blocking(..));
         match berth {
-            Ok(socket) => self.lodge(Berth::new(socket, blocking, &self.common.limits), job),
+            Ok(socket) => {
+                let socket = Socket::Descriptor(socket);
+                self.lodge(Berth::new(socket, blocking, &self.common.limits), job)
+            }
             Err(error) => {
                 self.common.gate.leave();
                 Err(error)

@@ -17,9 +17,10 @@ mod tests;
 use super::connection::{Desk, Wire};
 use super::datagrams::{DatagramPeer, DatagramSocket};
 use super::listeners::Doors;
+use super::memory::MemoryStream;
 use super::slots::Slots;
 use super::stream::Stream;
-use super::{Common, Listening};
+use super::{Common, Listening, Socket};
 use crate::handler::{CloseReason, Letter, Line, Side, Turn};
 use crate::mailbox::{Bell, Mailbox};
 use crate::poll::{Event, EventWaker, Interest, Poll};
@@ -34,7 +35,9 @@ use std::time::{Duration, Instant};
 
 /// What other threads tell a worker to do.
 pub(crate) enum Order {
-    Adopt(OwnedFd, Box<Session>),
+    Adopt(Socket, Box<Session>),
+    /// A stream in memory may be ready: the one at this token.
+    Look(u64),
     Stop,
 }
 
@@ -54,8 +57,8 @@ pub(crate) struct Worker {
     pub(super) timers: crate::timers::Timers,
     /// Sessions that want another turn before the next wait.
     ready: Vec<u64>,
-    bell: Arc<Bell>,
-    address: Address,
+    pub(super) bell: Arc<Bell>,
+    pub(super) address: Address,
     batch: Batch,
     pub(super) doors: Doors,
     stop_by: Option<Instant>,
@@ -65,6 +68,7 @@ pub(crate) struct Worker {
 pub(super) enum Actor {
     // Most are streams, so what is larger is boxed: every slot is as large as the largest.
     Stream(Stream),
+    Memory(Box<MemoryStream>),
     Peer(DatagramPeer),
     Listener(Box<Listening>),
     Datagrams(Box<DatagramSocket>),
@@ -118,6 +122,7 @@ impl Worker {
             self.bell.rise();
             self.desk.now = Instant::now();
             self.collect();
+            self.accept_memory();
             for index in 0..self.poll.ready() {
                 self.react(self.poll.event(index));
             }
@@ -145,6 +150,7 @@ impl Worker {
             return Some(Duration::ZERO);
         }
         self.bell.doze();
+        self.watch_memory();
         let news = !self.address.letters.is_empty() || !self.address.orders.is_empty();
         if news || self.can_reopen() {
             self.bell.rise();
@@ -160,14 +166,16 @@ impl Worker {
         self.address.orders.take(&mut orders);
         for order in orders {
             match order {
-                Order::Adopt(socket, session) if self.stop_by.is_none() => {
-                    self.add_stream(socket, session, true);
-                }
+                Order::Adopt(socket, session) if self.stop_by.is_none() => match socket {
+                    Socket::Descriptor(socket) => self.add_stream(socket, session, true),
+                    Socket::Memory(socket) => self.add_memory(socket, session),
+                },
                 Order::Adopt(socket, mut session) => {
                     session.force(CloseReason::Stopped);
                     drop(socket);
                     self.conclude(session, true);
                 }
+                Order::Look(token) => self.look(token),
                 Order::Stop => self.begin_stop(),
             }
         }
@@ -204,7 +212,7 @@ impl Worker {
             Some(Actor::Listener(_)) => self.accept(event.token),
             Some(Actor::Datagrams(_)) => self.react_datagrams(event),
             // The waker, or what is left of an event whose session is gone.
-            Some(Actor::Peer(_)) | None => {}
+            Some(Actor::Memory(_) | Actor::Peer(_)) | None => {}
         }
     }
 
@@ -239,6 +247,7 @@ impl Worker {
             Some(Actor::Stream(Stream { socket, session, .. })) => {
                 desk.turn(session, token, Wire::Stream(socket.as_fd()), act);
             }
+            Some(Actor::Memory(stream)) => stream.turn(desk, token, act),
             Some(Actor::Peer(peer)) => peer.turn(desk, token, act),
             _ => return,
         }
@@ -261,6 +270,10 @@ impl Worker {
                     }
                 }
                 (session, &mut stream.armed, None)
+            }
+            Some(Actor::Memory(stream)) => {
+                stream.watch();
+                (&mut stream.session, &mut stream.armed, None)
             }
             Some(Actor::Peer(peer)) => (&mut peer.session, &mut peer.armed, Some(peer.socket)),
             _ => return,
@@ -293,6 +306,10 @@ impl Worker {
                 drop(stream.socket);
                 self.conclude(stream.session, false);
             }
+            Some(Actor::Memory(stream)) => {
+                let session = stream.close();
+                self.conclude(session, false);
+            }
             Some(Actor::Peer(peer)) => {
                 self.forget_peer(peer.socket, &peer.session);
                 self.conclude(peer.session, false);
@@ -318,6 +335,7 @@ impl Worker {
         while let Some((when, token)) = self.timers.due(self.desk.now) {
             let (armed, session) = match self.actors.get_mut(token) {
                 Some(Actor::Stream(stream)) => (&mut stream.armed, true),
+                Some(Actor::Memory(stream)) => (&mut stream.armed, true),
                 Some(Actor::Peer(peer)) => (&mut peer.armed, true),
                 Some(Actor::Datagrams(socket)) => (&mut socket.armed, false),
                 _ => continue,
@@ -335,6 +353,7 @@ impl Worker {
         let actors = &self.actors;
         self.timers.compact(actors.count(), |when, token| match actors.get(token) {
             Some(Actor::Stream(stream)) => stream.armed == Some(when),
+            Some(Actor::Memory(stream)) => stream.armed == Some(when),
             Some(Actor::Peer(peer)) => peer.armed == Some(when),
             Some(Actor::Datagrams(socket)) => socket.armed == Some(when),
             _ => false,
@@ -362,7 +381,9 @@ impl Worker {
         self.drop_listeners();
         for token in self.actors.tokens() {
             match self.actors.get(token) {
-                Some(Actor::Stream(_) | Actor::Peer(_)) => self.with_session(token, Session::stop),
+                Some(Actor::Stream(_) | Actor::Memory(_) | Actor::Peer(_)) => {
+                    self.with_session(token, Session::stop);
+                }
                 Some(Actor::Datagrams(_)) => self.close_datagrams(token),
                 Some(Actor::Listener(_)) | None => {}
             }
@@ -374,6 +395,7 @@ impl Worker {
         for token in self.actors.tokens() {
             let session = match self.actors.get_mut(token) {
                 Some(Actor::Stream(stream)) => &mut stream.session,
+                Some(Actor::Memory(stream)) => &mut stream.session,
                 Some(Actor::Peer(peer)) => &mut peer.session,
                 Some(Actor::Datagrams(_)) => {
                     self.close_datagrams(token);

@@ -2,7 +2,7 @@
 
 use super::listening::{Origin, Source};
 use crate::addr::{AnyAddr, Endpoint, Transport, UnixAddr};
-use crate::engine::{Listening, Serve, Service};
+use crate::engine::{Listening, MemoryListening, Serve, Service};
 use crate::error::Error;
 use crate::lookup;
 use crate::socket::{Options, TcpListener, UdpSocket, UnixDatagram, UnixListener, UnixSeqListener};
@@ -19,8 +19,10 @@ pub(super) fn bind(
     service: &Service,
     options: &Options,
     sockets: &mut Vec<Listening>,
+    memory: &mut Vec<MemoryListening>,
     files: &mut Vec<SocketFile>,
 ) -> Result<(), Error> {
+    let place = sockets.len();
     let mut add = |socket: OwnedFd, endpoint: Endpoint| {
         let transport = endpoint.transport();
         let service = service.clone();
@@ -38,6 +40,12 @@ pub(super) fn bind(
             add(socket, endpoint);
             return Ok(());
         }
+        Origin::Memory(listener) => {
+            check(&Endpoint::memory(), service)?;
+            let (listener, service) = (Arc::new(listener), service.clone());
+            memory.push(MemoryListening { listener, place, service });
+            return Ok(());
+        }
     };
     check(&endpoint, service)?;
     let failed = |error| Error::new("listen on", &endpoint, error);
@@ -49,7 +57,10 @@ pub(super) fn bind(
         add(socket, endpoint);
         return Ok(());
     }
-    let Some(at) = endpoint.host_port() else { return Ok(()) };
+    let Some(at) = endpoint.host_port() else {
+        let error = "a listener in memory has no name: hand in the listener itself";
+        return Err(failed(io::Error::new(io::ErrorKind::Unsupported, error)));
+    };
     let datagram = endpoint.transport() == Transport::Udp;
     let addresses = lookup::resolve(at, datagram)?;
     let options = options.clone().with_keepalive().with_only_v6(!at.is_dual_stack());
@@ -80,6 +91,9 @@ fn check(endpoint: &Endpoint, service: &Service) -> Result<(), Error> {
     match (endpoint.transport(), &service.serve) {
         (transport, Serve::Blocking(_)) if transport.keeps_messages() => {
             refused("a blocking handler is given a stream, and this endpoint has none")
+        }
+        (Transport::Memory, Serve::Blocking(_)) => {
+            refused("a blocking handler is given a socket, and this endpoint has none")
         }
         _ => Ok(()),
     }

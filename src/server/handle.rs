@@ -3,9 +3,10 @@
 use super::bind::SocketFile;
 use crate::addr::{Endpoint, Peer, Transport};
 use crate::codec::Codec;
-use crate::engine::{Adoption, Common, Counters, Report, Running};
+use crate::engine::{Adoption, Common, Counters, Report, Running, Socket};
 use crate::error::Error;
 use crate::handler::{Handler, Line, Remote, Side};
+use crate::memory;
 use crate::session::Session;
 use crate::socket::AnyStream;
 use std::fmt;
@@ -65,8 +66,8 @@ impl ServerHandle {
         self.inner.started.get().map_or(&[], |started| &started.endpoints)
     }
 
-    /// Runs a connection that the program made itself on the server's engine, under its limits, with
-    /// a codec and a handler of its own. Does not block.
+    /// Runs a connection that the program made itself, a socket or a [stream in memory](memory), on
+    /// the server's engine, under its limits, with a codec and a handler of its own. Does not block.
     ///
     /// It does not count against the connections that the server accepts at most. Returns a
     /// [`Remote`] to the new session, whose `on_open` is called soon.
@@ -99,15 +100,13 @@ impl ServerHandle {
     /// ```
     pub fn adopt<C: Codec, H: Handler<C>>(
         &self,
-        stream: impl Into<AnyStream>,
+        stream: impl IntoAdopted,
         codec: C,
         handler: H,
     ) -> Result<Remote<C>, Error> {
-        let stream = stream.into();
-        let address = stream.peer_addr().map_err(|error| Error::new("adopt", "a stream", error))?;
-        let ip = address.as_ip().is_some();
-        let transport = if ip { Transport::Tcp } else { Transport::Unix };
-        let peer = Peer::from_addr(transport, address).expect("the transport was chosen to fit");
+        let adopted = stream.into_adopted();
+        let Adopted(socket, peer) =
+            adopted.map_err(|error| Error::new("adopt", "a stream", error))?;
         let failed = |error| Error::new("adopt", peer.clone(), error);
         let started = self.inner.started.get().ok_or_else(not_running).map_err(failed)?;
         let _adopting = started.adopting.read().unwrap_or_else(PoisonError::into_inner);
@@ -118,7 +117,7 @@ impl ServerHandle {
         let mut parts = Some((codec, handler));
         let limits = started.common.limits.clone();
         let connection = Adoption {
-            socket: stream.into(),
+            socket,
             make: &mut |letters| {
                 let (codec, handler) = parts.take().expect("an engine makes one session");
                 let (peer, now) = (peer.clone(), Instant::now());
@@ -172,6 +171,41 @@ impl ServerHandle {
         let abandoned = started.common.stop.wait();
         Ok(started.common.stop.report(started.common.tally.snapshot(), abandoned))
     }
+}
+
+/// What [`ServerHandle::adopt`] takes: a connected stream of any family, or a stream in memory. Sealed.
+pub trait IntoAdopted: sealed::Sealed {
+    #[doc(hidden)]
+    fn into_adopted(self) -> io::Result<Adopted>;
+}
+
+/// A stream and who is at its other end.
+#[derive(Debug)]
+pub struct Adopted(Socket, Peer);
+
+impl<S: Into<AnyStream>> IntoAdopted for S {
+    fn into_adopted(self) -> io::Result<Adopted> {
+        let stream = self.into();
+        let address = stream.peer_addr()?;
+        let ip = address.as_ip().is_some();
+        let transport = if ip { Transport::Tcp } else { Transport::Unix };
+        let peer = Peer::from_addr(transport, address).expect("the transport was chosen to fit");
+        Ok(Adopted(Socket::Descriptor(stream.into()), peer))
+    }
+}
+
+impl IntoAdopted for memory::Stream {
+    fn into_adopted(self) -> io::Result<Adopted> {
+        Ok(Adopted(Socket::Memory(self), Peer::memory()))
+    }
+}
+
+mod sealed {
+    use super::*;
+
+    pub trait Sealed {}
+    impl<S: Into<AnyStream>> Sealed for S {}
+    impl Sealed for memory::Stream {}
 }
 
 impl Started {

@@ -5,13 +5,15 @@ use crate::addr::{
     Supports, Transport, UnixAddr,
 };
 use crate::error::Error;
+use crate::memory;
 use crate::socket::{Listener, Socket};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// What a server can listen on: an endpoint (`"udp://*:7000"`, `"unix:///run/app.sock"`, an
-/// [`Endpoint`]), or a typed socket that was made and configured before. Sealed.
+/// [`Endpoint`]), a typed socket that was made and configured before, or a
+/// [listener in memory](memory::Listener). Sealed.
 pub trait IntoListening: sealed::Sealed {
     #[doc(hidden)]
     fn into_listening(self) -> Result<Source, Error>;
@@ -27,6 +29,8 @@ pub(super) enum Origin {
     Endpoint(Endpoint),
     /// Bound already.
     Socket(OwnedFd, Endpoint),
+    /// Not a socket at all.
+    Memory(memory::Listener),
 }
 
 impl Source {
@@ -100,6 +104,12 @@ where
     }
 }
 
+impl IntoListening for memory::Listener {
+    fn into_listening(self) -> Result<Source, Error> {
+        Ok(Source(Origin::Memory(self)))
+    }
+}
+
 fn bound(
     socket: OwnedFd,
     local: io::Result<AnyAddr>,
@@ -120,6 +130,7 @@ mod sealed {
 
     pub trait Sealed {}
     impl Sealed for Result<Source, Error> {}
+    impl Sealed for memory::Listener {}
     impl<F: Supports<Stream>> Sealed for Listener<F, Stream> {}
     impl<F: Supports<Datagram>> Sealed for Socket<F, Datagram> {}
     impl<F: Supports<SeqPacket>> Sealed for Listener<F, SeqPacket> {}

@@ -6,8 +6,11 @@
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test binary uses its own part")]
 
 use sockeye::addr::AnyAddr;
+use sockeye::client::{Client, Framed};
+use sockeye::codec::Codec;
 use sockeye::engine::{AnyEngine, Counters, Events, Report, Threads};
 use sockeye::handler::CloseReason;
+use sockeye::memory::{Dialer, Listener};
 use sockeye::server::{Server, ServerHandle};
 use sockeye::socket::UnixSeqPacket;
 use std::io::{self, Read, Write};
@@ -16,12 +19,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Once, mpsc};
+use std::sync::{Mutex, Once, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Far longer than anything here takes.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How much a stream in memory holds in each direction: about what sockets do.
+pub const MEMORY_BYTES: usize = 64 * 1024;
 
 /// The engines of the matrix.
 pub const ENGINES: [&str; 3] = ["threads", "events_1", "events_2"];
@@ -36,6 +42,17 @@ pub enum Kind {
     Udp6,
     UnixDatagram,
     UnixSeqPacket,
+    Memory,
+}
+
+/// What does not run in memory, and why.
+const NOT_IN_MEMORY: &[(&str, &str)] =
+    &[("a_used_address_is_refused_and_free_again_afterwards", "there is no address")];
+
+/// Why a test does not run on this kind of endpoint, if it does not.
+pub fn left_out(test: &str, kind: Kind) -> Option<&'static str> {
+    let row = NOT_IN_MEMORY.iter().find(|row| kind == Kind::Memory && row.0 == test);
+    row.map(|row| row.1)
 }
 
 /// One engine and one kind of endpoint.
@@ -43,11 +60,13 @@ pub struct Cell {
     pub engine: &'static str,
     pub kind: Kind,
     dir: Dir,
+    /// What connects to the last server, if it is in memory.
+    dialer: Mutex<Option<Dialer>>,
 }
 
 impl Cell {
     pub fn new(engine: &'static str, kind: Kind) -> Cell {
-        Cell { engine, kind, dir: Dir::new() }
+        Cell { engine, kind, dir: Dir::new(), dialer: Mutex::new(None) }
     }
 
     pub fn engine(&self) -> AnyEngine {
@@ -59,7 +78,7 @@ impl Cell {
         }
     }
 
-    /// An endpoint that is free.
+    /// The name of an endpoint that is free.
     pub fn endpoint(&self) -> String {
         let path = self.dir.0.join(format!("s{}", number()));
         match self.kind {
@@ -70,19 +89,52 @@ impl Cell {
             Kind::Unix => format!("unix://{}", path.display()),
             Kind::UnixDatagram => format!("unix+dgram://{}", path.display()),
             Kind::UnixSeqPacket => format!("unix+seqpacket://{}", path.display()),
+            Kind::Memory => panic!("nothing names an endpoint in memory"),
         }
     }
 
     /// A server on this engine, at a free endpoint.
     pub fn server(&self) -> Server<(), AnyEngine> {
-        Server::on(self.endpoint()).engine(self.engine())
+        if self.kind != Kind::Memory {
+            return Server::on(self.endpoint()).engine(self.engine());
+        }
+        let listener = Listener::new(MEMORY_BYTES);
+        *self.dialer.lock().unwrap() = Some(listener.dialer());
+        Server::on(listener).engine(self.engine())
+    }
+
+    /// What connects to the server in memory that this cell made last.
+    pub fn dialer(&self) -> Dialer {
+        self.dialer.lock().unwrap().clone().expect("a server in memory was made")
     }
 
     /// A connected client that knows only sockets of std.
     pub fn connect(&self, server: &ServerHandle) -> Wire {
-        let wire = connect(server).expect("the server listens");
+        let wire = self.dial(server)().expect("the server listens");
         wire.patient();
         wire
+    }
+
+    /// What connects to this server, the last one of this cell, from any thread.
+    pub fn dial(&self, server: &ServerHandle) -> impl Fn() -> io::Result<Wire> + Send + 'static {
+        let dialer = (self.kind == Kind::Memory).then(|| self.dialer());
+        let server = server.clone();
+        move || match &dialer {
+            Some(dialer) => Ok(Wire::Memory(dialer.connect()?)),
+            None => connect(&server),
+        }
+    }
+
+    /// A client of the library.
+    pub fn client<C: Codec>(&self, server: &ServerHandle, codec: C) -> Framed<C> {
+        let client = match self.kind {
+            Kind::Memory => Client::memory(&self.dialer()).timeout(PATIENCE).codec(codec).connect(),
+            _ => {
+                let endpoint = &server.local_endpoints()[0];
+                Client::to(endpoint).timeout(PATIENCE).codec(codec).connect()
+            }
+        };
+        client.expect("the server listens")
     }
 
     /// A datagram client of its own address.
@@ -125,10 +177,11 @@ pub fn connect(server: &ServerHandle) -> io::Result<Wire> {
     })
 }
 
-/// A connected stream of std.
+/// A connected stream of std, or one in memory.
 pub enum Wire {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Memory(sockeye::memory::Stream),
 }
 
 impl Wire {
@@ -139,6 +192,10 @@ impl Wire {
                 stream.set_write_timeout(Some(PATIENCE)).unwrap();
             }
             Wire::Unix(stream) => {
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                stream.set_write_timeout(Some(PATIENCE)).unwrap();
+            }
+            Wire::Memory(stream) => {
                 stream.set_read_timeout(Some(PATIENCE)).unwrap();
                 stream.set_write_timeout(Some(PATIENCE)).unwrap();
             }
@@ -182,9 +239,14 @@ impl Wire {
     }
 
     pub fn shutdown(&self, how: Shutdown) {
+        self.try_shutdown(how).unwrap();
+    }
+
+    pub fn try_shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {
-            Wire::Tcp(stream) => stream.shutdown(how).unwrap(),
-            Wire::Unix(stream) => stream.shutdown(how).unwrap(),
+            Wire::Tcp(stream) => stream.shutdown(how),
+            Wire::Unix(stream) => stream.shutdown(how),
+            Wire::Memory(stream) => stream.shutdown(how),
         }
     }
 
@@ -192,13 +254,18 @@ impl Wire {
         match self {
             Wire::Tcp(stream) => Wire::Tcp(stream.try_clone().unwrap()),
             Wire::Unix(stream) => Wire::Unix(stream.try_clone().unwrap()),
+            Wire::Memory(stream) => Wire::Memory(stream.try_clone().unwrap()),
         }
     }
 
     /// Closes with a reset where there is one.
     pub fn reset(self) {
-        if let Wire::Tcp(stream) = &self {
-            socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
+        match &self {
+            Wire::Tcp(stream) => {
+                socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
+            }
+            Wire::Memory(stream) => stream.reset(),
+            Wire::Unix(_) => {}
         }
     }
 }
@@ -208,6 +275,7 @@ impl Read for Wire {
         match self {
             Wire::Tcp(stream) => stream.read(buf),
             Wire::Unix(stream) => stream.read(buf),
+            Wire::Memory(stream) => stream.read(buf),
         }
     }
 }
@@ -217,6 +285,7 @@ impl Write for Wire {
         match self {
             Wire::Tcp(stream) => stream.write(buf),
             Wire::Unix(stream) => stream.write(buf),
+            Wire::Memory(stream) => stream.write(buf),
         }
     }
     fn flush(&mut self) -> io::Result<()> {
@@ -409,7 +478,11 @@ macro_rules! cells {
     ($test:ident $engine:literal [$($cell:ident $kind:ident),+]) => {$(
         #[test]
         fn $cell() {
-            crate::$test(&crate::matrix::Cell::new($engine, crate::matrix::Kind::$kind));
+            let kind = crate::matrix::Kind::$kind;
+            if let Some(why) = crate::matrix::left_out(stringify!($test), kind) {
+                return println!("not on {kind:?}: {why}");
+            }
+            crate::$test(&crate::matrix::Cell::new($engine, kind));
         }
     )+};
 }
@@ -418,12 +491,12 @@ pub(crate) use cells;
 /// Runs tests on every kind of connected endpoint.
 macro_rules! on_streams {
     ($($test:ident),+ $(,)?) => {
-        $($crate::matrix::on_kinds! { $test [tcp4 Tcp4, tcp6 Tcp6, unix Unix] })+
+        $($crate::matrix::on_kinds! { $test [tcp4 Tcp4, tcp6 Tcp6, unix Unix, memory Memory] })+
     };
 }
 pub(crate) use on_streams;
 
-/// Runs tests on TCP alone, for what only TCP has.
+/// Runs tests on TCP alone, for what only TCP has: urgent bytes, and resets of the kernel.
 macro_rules! on_tcp {
     ($($test:ident),+ $(,)?) => {
         $($crate::matrix::on_kinds! { $test [tcp4 Tcp4, tcp6 Tcp6] })+
@@ -439,10 +512,10 @@ macro_rules! on_unix {
 }
 pub(crate) use on_unix;
 
-/// Runs tests on each engine, at one kind of endpoint: for what does not meet the endpoint.
+/// Runs tests on each engine, at a socket and in memory: for what does not meet the endpoint.
 macro_rules! on_engines {
     ($($test:ident),+ $(,)?) => {
-        $($crate::matrix::on_kinds! { $test [tcp4 Tcp4] })+
+        $($crate::matrix::on_kinds! { $test [tcp4 Tcp4, memory Memory] })+
     };
 }
 pub(crate) use on_engines;
@@ -462,7 +535,7 @@ macro_rules! on_all {
             $test
             [
                 tcp4 Tcp4, tcp6 Tcp6, unix Unix, udp4 Udp4, udp6 Udp6, unix_datagram UnixDatagram,
-                unix_seqpacket UnixSeqPacket
+                unix_seqpacket UnixSeqPacket, memory Memory
             ]
         }
     )+};

@@ -52,7 +52,7 @@ fn adoption(worker: &Worker) -> (Order, Remote<Lines>, UnixStream, Arc<AtomicUsi
     );
     let line = session.state().line(&worker.address.letters, Line::NOWHERE);
     let remote = Remote::new(line, Lines::default());
-    (Order::Adopt(ours.into(), session), remote, theirs, seen)
+    (Order::Adopt(Socket::Descriptor(ours.into()), session), remote, theirs, seen)
 }
 
 #[test]

@@ -1,0 +1,142 @@
+//! Streams and listeners in memory on a worker.
+//!
+//! A stream in memory is in no poll. After each turn its session is asked what to wait for, and the
+//! stream is told whom to call: a [`Caller`], which orders the worker to look. A listener rings the
+//! worker's bell, and is looked at whenever the worker is awake.
+
+use super::Tally;
+use super::accept::ACCEPTS_PER_TURN;
+use super::connection::{Desk, Wire};
+use super::worker::{Actor, Order, Worker, is_transient};
+use crate::addr::Peer;
+use crate::handler::Turn;
+use crate::mailbox::Mailbox;
+use crate::memory;
+use crate::poll::Interest;
+use crate::session::Session;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Wake, Waker};
+use std::time::Instant;
+
+/// A stream in memory and its session.
+pub(super) struct MemoryStream {
+    socket: memory::Stream,
+    pub(super) session: Box<Session>,
+    pub(super) armed: Option<Instant>,
+    caller: Arc<Caller>,
+}
+
+/// Has a worker look at one of its streams, once at a time.
+struct Caller {
+    orders: Arc<Mailbox<Order>>,
+    token: u64,
+    called: AtomicBool,
+}
+
+impl Wake for Caller {
+    fn wake(self: Arc<Self>) {
+        if !self.called.swap(true, Ordering::SeqCst) {
+            self.orders.push_beyond(Order::Look(self.token));
+        }
+    }
+}
+
+impl MemoryStream {
+    pub(super) fn turn(
+        &mut self,
+        desk: &mut Desk,
+        token: u64,
+        act: impl FnOnce(&mut Session, &mut Turn<'_>),
+    ) {
+        desk.turn(&mut self.session, token, Wire::Memory(&self.socket), act);
+    }
+
+    /// Has the stream call when the session can go on.
+    pub(super) fn watch(&self) {
+        let session = &self.session;
+        let interest = Interest { read: session.wants_input(), write: session.wants_output() };
+        if interest != Interest::NONE {
+            self.socket.watch(interest, Waker::from(self.caller.clone()));
+        }
+    }
+
+    /// Closes the stream, and leaves the session to be concluded.
+    pub(super) fn close(self) -> Box<Session> {
+        if self.session.wants_reset() {
+            self.socket.reset();
+        }
+        self.session
+    }
+
+    fn look(&mut self, token: u64, desk: &mut Desk) {
+        self.caller.called.store(false, Ordering::SeqCst);
+        if self.session.wants_output() {
+            self.turn(desk, token, |_, _| {});
+        }
+        if self.session.wants_input() {
+            match desk.read_memory(&mut self.session, token, &self.socket) {
+                Ok(_) => {}
+                Err(error) if is_transient(&error) => {}
+                Err(error) => self.session.lost(error),
+            }
+        }
+    }
+}
+
+impl Worker {
+    pub(super) fn add_memory(&mut self, socket: memory::Stream, session: Box<Session>) {
+        self.common.tally.opened();
+        let (orders, token) = (self.address.orders.clone(), self.actors.next());
+        let caller = Arc::new(Caller { orders, token, called: AtomicBool::new(false) });
+        let stream = MemoryStream { socket, session, armed: None, caller };
+        self.actors.insert(Actor::Memory(Box::new(stream)));
+        self.with_session(token, |session, turn| {
+            if let Some(line) = &session.state().line {
+                line.settle_at(token);
+            }
+            session.open(turn);
+        });
+    }
+
+    /// A stream has called.
+    pub(super) fn look(&mut self, token: u64) {
+        let Worker { actors, desk, .. } = self;
+        if let Some(Actor::Memory(stream)) = actors.get_mut(token) {
+            stream.look(token, desk);
+            self.update(token);
+        }
+    }
+
+    /// Has the listeners in memory wake this worker for a connection, if there is room for one.
+    pub(super) fn watch_memory(&mut self) {
+        if self.doors.open && !self.doors.memory.is_empty() {
+            let waker = Waker::from(self.bell.clone());
+            self.doors.memory.iter().for_each(|listening| listening.listener.watch(&waker));
+        }
+    }
+
+    pub(super) fn accept_memory(&mut self) {
+        for index in 0..self.doors.memory.len() {
+            for _ in 0..ACCEPTS_PER_TURN {
+                let (true, Some(listening)) = (self.doors.open, self.doors.memory.get(index))
+                else {
+                    return;
+                };
+                if !self.common.gate.try_enter() {
+                    return self.close_doors(None);
+                }
+                let Some(socket) = listening.listener.accept_now() else {
+                    self.common.gate.leave();
+                    break;
+                };
+                Tally::add(&self.common.tally.accepted);
+                let (now, tally) = (self.desk.now, &self.common.tally);
+                match listening.service.session(Peer::memory(), now, tally) {
+                    Some(session) => self.add_memory(socket, session),
+                    None => self.common.gate.leave(),
+                }
+            }
+        }
+    }
+}
