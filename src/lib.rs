@@ -102,6 +102,7 @@ pub mod server;
 mod session;
 pub mod socket;
 mod sys;
+pub mod testing;
 mod timers;
 
 pub use addr::{Any, AnyAddr, Endpoint, HostPort, Ip, Ipv4, Ipv6, Peer, Transport, Unix, UnixAddr};

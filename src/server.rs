@@ -53,8 +53,8 @@ use std::time::Instant;
 /// [`serve_blocking`](Server::serve_blocking) binds its endpoints, so that is where errors come out.
 #[must_use = "a server does nothing until it is told to serve"]
 pub struct Server<C = (), E = Threads> {
-    sources: Vec<Result<Source, Error>>,
-    codec: C,
+    pub(crate) sources: Vec<Result<Source, Error>>,
+    pub(crate) codec: C,
     engine: E,
     limits: Limits,
     options: Options,

@@ -77,7 +77,7 @@ fn ten_thousand_panics_leave_nothing_behind() {
     const PANICS: usize = 10_000;
     let _alone = alone();
     for engine in ENGINES {
-        for kind in [Kind::Tcp4, Kind::Unix] {
+        for kind in [Kind::Tcp4, Kind::Unix, Kind::Memory] {
             let cell = Cell::new(engine, kind);
             let number = AtomicUsize::new(0);
             let server = cell
@@ -94,7 +94,7 @@ fn ten_thousand_panics_leave_nothing_behind() {
             let loops = if engine == "events_2" { 2 } else { 1 };
             eventually("the loops run", || threads() == loops);
             let before = descriptors();
-            for _ in 0..PANICS / if kind == Kind::Unix { 1 } else { 10 } {
+            for _ in 0..PANICS / if kind == Kind::Tcp4 { 10 } else { 1 } {
                 panics(&cell, &server);
             }
             let all = server.counters().accepted;

@@ -117,25 +117,22 @@ impl Worker {
     }
 
     pub(super) fn accept_memory(&mut self) {
-        for index in 0..self.doors.memory.len() {
-            for _ in 0..ACCEPTS_PER_TURN {
-                let (true, Some(listening)) = (self.doors.open, self.doors.memory.get(index))
-                else {
-                    return;
-                };
-                if !self.common.gate.try_enter() {
-                    return self.close_doors(None);
-                }
-                let Some(socket) = listening.listener.accept_now() else {
-                    self.common.gate.leave();
-                    break;
-                };
-                Tally::add(&self.common.tally.accepted);
-                let (now, tally) = (self.desk.now, &self.common.tally);
-                match listening.service.session(Peer::memory(), now, tally) {
-                    Some(session) => self.add_memory(socket, session),
-                    None => self.common.gate.leave(),
-                }
+        for _ in 0..ACCEPTS_PER_TURN {
+            let mut listeners = self.doors.memory.iter();
+            let next = listeners.find(|listening| listening.listener.has_waiting());
+            let (true, Some(listening)) = (self.doors.open, next) else { return };
+            if !self.common.gate.try_enter() {
+                return self.close_doors(None);
+            }
+            // Another worker may have been faster.
+            let Some(socket) = listening.listener.accept_now() else {
+                return self.common.gate.leave();
+            };
+            let (now, tally) = (self.desk.now, &self.common.tally);
+            Tally::add(&tally.accepted);
+            match listening.service.session(Peer::memory(), now, tally) {
+                Some(session) => self.add_memory(socket, session),
+                None => self.common.gate.leave(),
             }
         }
     }

@@ -335,26 +335,20 @@ impl Warden {
     }
 
     fn accept_memory(&mut self) {
-        for index in 0..self.memory.len() {
-            for _ in 0..ACCEPTS_PER_TURN {
-                if !self.accepting {
-                    return;
-                }
-                let common = &self.house.common;
-                if !common.gate.try_enter() {
-                    return self.set_accepting(false);
-                }
-                let Some(socket) = self.memory[index].listener.accept_now() else {
-                    common.gate.leave();
-                    break;
-                };
-                Tally::add(&common.tally.accepted);
-                let job = Job::Accepted(self.memory[index].service.clone(), Peer::memory());
-                let berth = Berth::new(Socket::Memory(socket), false, &common.limits);
-                if self.house.lodge(berth, job).is_err() {
-                    Tally::add(&common.tally.accept_failed);
-                    return self.back_off();
-                }
+        for _ in 0..ACCEPTS_PER_TURN {
+            let next = self.memory.iter().find(|listening| listening.listener.has_waiting());
+            let (true, Some(listening)) = (self.accepting, next) else { return };
+            let common = &self.house.common;
+            if !common.gate.try_enter() {
+                return self.set_accepting(false);
+            }
+            let Some(socket) = listening.listener.accept_now() else { return common.gate.leave() };
+            Tally::add(&common.tally.accepted);
+            let job = Job::Accepted(listening.service.clone(), Peer::memory());
+            let berth = Berth::new(Socket::Memory(socket), false, &common.limits);
+            if self.house.lodge(berth, job).is_err() {
+                Tally::add(&common.tally.accept_failed);
+                return self.back_off();
             }
         }
     }

@@ -72,6 +72,11 @@ impl Listener {
         self.backlog.attempt(Some(timeout), State::accept)
     }
 
+    /// Whether a connection waits to be accepted.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.backlog.lock().queue.is_empty()
+    }
+
     /// The next connection, if one waits.
     pub(crate) fn accept_now(&self) -> Option<Stream> {
         let mut state = self.backlog.lock();
