@@ -45,12 +45,12 @@
 //! # The picture
 //!
 //! ```text
-//!  roof     server   client                   builders: what most people touch
+//!  roof     server   client   testing         builders: what most people touch
 //!  stair    engine                            moves bytes between the wings
 //!           ┌──────────────────┐ ┌──────────────────────────────┐
 //!  wings    │ I/O              │ │ pure: no descriptor, no clock │
 //!           │ socket  lookup   │ │ session   (all decisions)     │
-//!           │ (poll  sys)      │ │ handler  codec  limits        │
+//!           │ memory (poll sys)│ │ handler  codec  limits        │
 //!           └──────────────────┘ └──────────────────────────────┘
 //!  ground   addr  error                       plain values
 //! ```
@@ -74,6 +74,8 @@
 //! - [`socket`]: typed sockets, for straight-line code and for sockets configured by hand, and their
 //!   [`Options`](socket::Options), which servers and clients take too.
 //! - [`lookup`]: names and services to addresses.
+//! - [`memory`] and [`testing`]: streams without descriptors, servers for one test, and conversations at
+//!   times of your choosing.
 //! - [`addr`]: families, addresses, and the text of [endpoints](Endpoint).
 //!
 //! # What holds everywhere

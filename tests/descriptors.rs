@@ -125,6 +125,30 @@ fn fits(make: &str, wanted: &str) -> bool {
 }
 
 #[test]
+fn streams_in_memory_have_none() {
+    use sockeye::codec::Lines;
+    use sockeye::handler::Context;
+    use sockeye::testing::LocalServer;
+    let _turn = my_turn();
+    let echo = |line: &str, cx: &mut Context<'_, Lines>| cx.send(line);
+    let engines = sockeye::engine::AnyEngine::all();
+    let servers = engines.into_iter().map(|engine| {
+        let server = sockeye::Server::new().engine(engine).codec(Lines::default());
+        LocalServer::start(server, move || echo).unwrap()
+    });
+    let servers: Vec<_> = servers.collect();
+    let before = open_descriptors();
+    for server in &servers {
+        let mut clients: Vec<_> = (0..3).map(|_| server.client().unwrap()).collect();
+        for client in &mut clients {
+            client.send("hello").unwrap();
+            assert_eq!(client.receive().unwrap(), "hello");
+        }
+        assert_eq!(open_descriptors(), before);
+    }
+}
+
+#[test]
 fn a_mismatch_says_what_it_found_and_hands_the_descriptor_back_open() {
     let _turn = my_turn();
     let before = open_descriptors();

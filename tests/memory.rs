@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use sockeye::client::{Client, Framed};
 use sockeye::codec::{Bytes, Lines};
 use sockeye::engine::AnyEngine;
-use sockeye::handler::{Context, Outcome};
+use sockeye::handler::{Context, Handler, Outcome};
 use sockeye::limits::Limits;
 use sockeye::memory::{Dialer, Listener, Stream, pair};
 use sockeye::server::Server;
@@ -437,6 +437,44 @@ fn a_server_may_adopt_an_end_of_a_pair() {
         let (late, _theirs) = pair(10);
         let refused = server.adopt(late, Lines::default(), echo);
         assert_eq!(refused.unwrap_err().kind(), Kind::Closed, "{name}");
+    }
+}
+
+/// Stays when the server stops, until it is cut off.
+struct Stays;
+
+impl Handler<Lines> for Stays {
+    fn on_frame(&mut self, line: &str, cx: &mut Context<'_, Lines>) -> Outcome {
+        cx.send(line);
+        Ok(())
+    }
+    fn on_stop(&mut self, cx: &mut Context<'_, Lines>) -> Outcome {
+        cx.send("stopping");
+        Ok(())
+    }
+}
+
+#[test]
+fn a_server_that_stops_refuses_who_dials_while_others_are_still_served() {
+    for name in ENGINES {
+        let listener = Listener::new(100);
+        let dialer = listener.dialer();
+        let server = Server::on(listener).engine(engine(name)).codec(Lines::default());
+        let server = server.serve_with(|_| Stays).unwrap();
+        let mut client =
+            Client::memory(&dialer).timeout(PATIENCE).codec(Lines::default()).connect().unwrap();
+        client.send("hello").unwrap();
+        assert_eq!(client.receive().unwrap(), "hello");
+        server.stop(PATIENCE);
+        assert_eq!(client.receive().unwrap(), "stopping");
+        eventually("who dials is refused", || {
+            let dialed = dialer.connect_timeout(Duration::ZERO);
+            kind(dialed) == Some(ErrorKind::ConnectionRefused)
+        });
+        assert_eq!(server.counters().open, 1, "{name}");
+        server.stop(Duration::ZERO);
+        let report = matrix::join(&server);
+        assert_eq!((report.forced, report.counters.accepted), (1, 1), "{name}");
     }
 }
 
