@@ -194,7 +194,7 @@ impl<C, E: Engine> Server<C, E> {
     ///
     /// # Errors
     ///
-    /// As [`serve`](Server::serve), and on datagram endpoints.
+    /// As [`serve`](Server::serve), and on endpoints of datagrams or in memory.
     ///
     /// # Examples
     ///

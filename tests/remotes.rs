@@ -2,7 +2,7 @@
 
 mod matrix;
 
-use matrix::{Cell, Random, Wire, eventually, name, next, on_engines, on_streams, on_unix, stop};
+use matrix::{Cell, Random, Wire, eventually, name, next, on_engines, on_kinds, on_streams, stop};
 use sockeye::addr::AnyAddr;
 use sockeye::codec::{Bytes, Lines};
 use sockeye::handler::{CloseReason, Context, Handler, Outcome, Remote, SendError, Side};
@@ -23,9 +23,8 @@ on_streams! {
     a_remote_can_end_what_is_sent_and_the_session,
     a_relay_passes_everything_both_ways,
 }
-on_unix! {
-    what_waits_for_a_session_never_exceeds_the_limit,
-}
+// The kernel enlarges the buffers of TCP.
+on_kinds! { what_waits_for_a_session_never_exceeds_the_limit [unix Unix, memory Memory] }
 on_engines! {
     an_adopted_connection_has_its_own_codec_and_handler,
 }

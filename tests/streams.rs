@@ -2,7 +2,7 @@
 
 mod matrix;
 
-use matrix::{Cell, Random, Wire, eventually, name, next, on_streams, on_tcp, stop};
+use matrix::{Cell, Random, Wire, eventually, name, next, on_kinds, on_streams, on_tcp, stop};
 use sockeye::codec::{Bytes, Lines};
 use sockeye::handler::{CloseReason, Context, Handler, Outcome};
 use std::io::{Read, Write};
@@ -19,8 +19,8 @@ on_streams! {
     bulk_data_both_ways_at_once_is_echoed_whole,
     frames_sent_from_where_they_were_read_keep_their_order,
 }
+on_kinds! { a_write_after_a_reset_ends_that_session_only [tcp4 Tcp4, tcp6 Tcp6, memory Memory] }
 on_tcp! {
-    a_write_after_a_reset_ends_that_session_only,
     an_urgent_byte_loses_no_data_around_it,
     an_urgent_byte_loses_no_data_while_the_handler_is_paused,
 }

@@ -74,7 +74,6 @@ impl sealed::Start for Events {
             }
         }
         workers.iter_mut().for_each(|worker| worker.doors.memory.clone_from(&memory));
-        drop(memory);
         let addresses = workers.iter().map(Worker::address).collect();
         let running = Arc::new(EventsRunning { addresses, next: AtomicUsize::new(0), common });
         let mut workers = workers.into_iter();

@@ -496,21 +496,13 @@ macro_rules! on_streams {
 }
 pub(crate) use on_streams;
 
-/// Runs tests on TCP alone, for what only TCP has: urgent bytes, and resets of the kernel.
+/// Runs tests on TCP alone, for what only TCP has.
 macro_rules! on_tcp {
     ($($test:ident),+ $(,)?) => {
         $($crate::matrix::on_kinds! { $test [tcp4 Tcp4, tcp6 Tcp6] })+
     };
 }
 pub(crate) use on_tcp;
-
-/// Runs tests on Unix streams alone, whose buffers the kernel does not enlarge.
-macro_rules! on_unix {
-    ($($test:ident),+ $(,)?) => {
-        $($crate::matrix::on_kinds! { $test [unix Unix] })+
-    };
-}
-pub(crate) use on_unix;
 
 /// Runs tests on each engine, at a socket and in memory: for what does not meet the endpoint.
 macro_rules! on_engines {
