@@ -135,17 +135,14 @@ impl<'a> ThreadSession<'a> {
 
     /// Runs the session to its end, which is yet to be concluded.
     pub(super) fn run(mut self) -> Box<Session> {
-        let prepared = match &self.berth.socket {
+        match &self.berth.socket {
             Socket::Descriptor(socket) => {
-                sys::io::set_receive_timeout(socket.as_fd(), Some(READ_TIMEOUT))
+                if let Err(error) = sys::io::set_receive_timeout(socket.as_fd(), Some(READ_TIMEOUT))
+                {
+                    self.session.lost(error);
+                }
             }
-            Socket::Memory(_) => {
-                self.berth.waker.settle();
-                Ok(())
-            }
-        };
-        if let Err(error) = prepared {
-            self.session.lost(error);
+            Socket::Memory(_) => self.berth.waker.settle(),
         }
         self.turn(Session::open);
         while !self.session.is_over() {

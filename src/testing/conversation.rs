@@ -305,15 +305,15 @@ impl<C: Codec> Conversation<C> {
     }
 
     fn feed(&mut self, mut piece: &[u8]) {
-        while let (Some(_), false) = (&self.session, piece.is_empty()) {
-            let taken = self.turn(|session, turn| {
-                let taken = session.receive(piece, turn);
-                if taken == 0 {
+        while !piece.is_empty() {
+            let taken = self.turn(|session, turn| session.receive(piece, turn));
+            if taken == 0 {
+                // It can go no further for now: an engine would keep the rest with the session too.
+                if let Some(session) = &mut self.session {
                     session.keep(piece);
-                    return piece.len();
                 }
-                taken
-            });
+                return;
+            }
             piece = &piece[taken..];
         }
     }
