@@ -224,8 +224,8 @@ impl<C: Codec> Conversation<C> {
     }
 
     /// How many bytes the peer's side holds that nobody took: beyond that the handler's output waits,
-    /// as behind a full socket buffer. Default: no bound. Of messages, one always fits an empty window
-    /// that is not zero.
+    /// as behind a full socket buffer. Default: no bound. A message is taken as a whole where there is
+    /// any room.
     pub fn set_window(&mut self, bytes: usize) {
         self.heard.window = bytes;
         self.run();
@@ -279,13 +279,9 @@ impl<C: Codec> Conversation<C> {
             return true;
         }
         if session.wants_output() && self.heard.room() > 0 {
-            let before = self.heard.taken;
             self.turn(|_, _| {});
-            if self.heard.taken > before {
-                return true;
-            }
+            return true;
         }
-        let Some(session) = &mut self.session else { return false };
         let (datagrams, records) = (session.state().is_datagram(), session.takes_records());
         if !session.wants_input() && !datagrams {
             return false;

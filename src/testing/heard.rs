@@ -13,8 +13,6 @@ pub(super) struct Heard {
     bytes: usize,
     /// How many bytes fit here.
     pub(super) window: usize,
-    /// How often something was taken in.
-    pub(super) taken: u64,
     pub(super) ended: bool,
     pub(super) reset: bool,
 }
@@ -22,7 +20,7 @@ pub(super) struct Heard {
 impl Heard {
     pub(super) fn new(messages: bool) -> Heard {
         let (pieces, window) = (VecDeque::new(), usize::MAX);
-        Heard { pieces, messages, bytes: 0, window, taken: 0, ended: false, reset: false }
+        Heard { pieces, messages, bytes: 0, window, ended: false, reset: false }
     }
 
     pub(super) fn unread(&self) -> usize {
@@ -33,15 +31,13 @@ impl Heard {
         self.window.saturating_sub(self.bytes)
     }
 
-    /// Takes as much of a stream as there is room for, or a message as a whole.
+    /// Takes as much of a stream as there is room for; a message as a whole, if there is any room.
     pub(super) fn take(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let fits = !self.messages || bytes.len() <= self.room() || self.bytes == 0;
-        if self.room() == 0 || !fits {
+        if self.room() == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let count = if self.messages { bytes.len() } else { bytes.len().min(self.room()) };
         self.bytes += count;
-        self.taken += 1;
         match self.pieces.back_mut() {
             Some(piece) if !self.messages => piece.extend_from_slice(&bytes[..count]),
             _ => self.pieces.push_back(bytes[..count].to_vec()),
