@@ -319,6 +319,7 @@ impl<C: Codec> Conversation<C> {
         let Conversation { session, letters, skipped, out, spare, now, heard, .. } = self;
         let Some(session) = session else { return T::default() };
         let mut turn = Turn {
+            input: &[],
             now: *now,
             whole: out.mark(),
             out,
