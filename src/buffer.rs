@@ -140,6 +140,7 @@ impl Out {
     }
 
     /// What is to be sent next: the first datagram, or as much of a stream as lies in one piece.
+    #[inline(always)]
     pub(crate) fn front<'a>(&'a self, as_datagram: bool, input: &'a [u8]) -> &'a [u8] {
         if as_datagram { self.datagram().unwrap_or(&[]) } else { self.unsent(input) }
     }

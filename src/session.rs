@@ -74,19 +74,43 @@ impl Session {
     /// once the output is flushed, or kept.
     #[inline(always)]
     pub(crate) fn receive(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> usize {
-        match self.state.phase {
-            Phase::Open => {}
-            Phase::Lingering => {
-                let count = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-                self.state.linger_left = self.state.linger_left.saturating_sub(count);
-                return bytes.len();
-            }
-            Phase::Finishing | Phase::Ended => return bytes.len(),
+        if self.state.phase != Phase::Open {
+            return self.discard(bytes);
         }
         // While output waits, what comes in is no sign that the peer reads.
         if self.has(Flags::SPOKEN) && self.state.backlog.is_none() {
             self.state.last = turn.now;
         }
+        let at = match self.kept.is_empty() {
+            true => 0,
+            false => self.receive_behind_kept(bytes, turn),
+        };
+        if !self.kept.is_empty() {
+            return at;
+        }
+        let progress = self.frames(&bytes[at..], Edge::Open, turn);
+        let at = at + progress.used;
+        if progress.hungry && at < bytes.len() {
+            self.kept.extend_from_slice(&bytes[at..]);
+            return bytes.len();
+        }
+        at
+    }
+
+    /// What comes in after the last frame counts only as long as the peer may be reading.
+    #[cold]
+    fn discard(&mut self, bytes: &[u8]) -> usize {
+        if self.state.phase == Phase::Lingering {
+            let count = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            self.state.linger_left = self.state.linger_left.saturating_sub(count);
+        }
+        bytes.len()
+    }
+
+    /// Finishes what was kept. Returns how many bytes that took; if something is kept still, no more are
+    /// to be given.
+    #[inline(never)]
+    fn receive_behind_kept(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> usize {
         let mut at: usize = 0;
         // An unfinished frame is given as much as finishes it, and not much more.
         while !self.kept.is_empty() {
@@ -112,12 +136,6 @@ impl Session {
             if at == bytes.len() {
                 return at;
             }
-        }
-        let progress = self.frames(&bytes[at..], Edge::Open, turn);
-        at += progress.used;
-        if progress.hungry && at < bytes.len() {
-            self.kept.extend_from_slice(&bytes[at..]);
-            at = bytes.len();
         }
         at
     }
@@ -417,6 +435,7 @@ impl Session {
     }
 
     /// The handler has panicked: whole replies are still sent, the half one is cut off.
+    #[cold]
     fn panicked(&mut self, turn: &mut Turn<'_>) {
         self.state.flags.set(Flags::PANICKED);
         turn.out.cut(turn.whole);

@@ -66,6 +66,7 @@ impl Desk {
     }
 
     /// Gives the session the first `length` bytes of the scratch buffer.
+    #[inline(always)]
     fn feed(&mut self, session: &mut Session, token: u64, wire: Wire<'_>, length: usize) {
         let (mut turn, spare, mut input) = self.split(token, length);
         loop {
@@ -105,10 +106,15 @@ impl Desk {
             self.now = Instant::now();
         }
         match length {
-            0 => self.turn(session, token, wire, Session::eof),
+            0 => self.end(session, token, wire),
             _ => self.feed(session, token, wire, length),
         }
         Ok(length)
+    }
+
+    #[inline(never)]
+    fn end(&mut self, session: &mut Session, token: u64, wire: Wire<'_>) {
+        self.turn(session, token, wire, Session::eof);
     }
 
     /// As [`read`](Desk::read), from a stream in memory.
@@ -121,12 +127,13 @@ impl Desk {
         let wire = Wire::Memory(socket);
         let length = socket.read_now(self.scratch.as_mut())?;
         match length {
-            0 => self.turn(session, token, wire, Session::eof),
+            0 => self.end(session, token, wire),
             _ => self.feed(session, token, wire, length),
         }
         Ok(length)
     }
 
+    #[inline(never)]
     fn read_record(
         &mut self,
         session: &mut Session,
@@ -140,7 +147,7 @@ impl Desk {
             self.now = Instant::now();
         }
         match record {
-            None => self.turn(session, token, wire, Session::eof),
+            None => self.end(session, token, wire),
             Some(length) => self.feed_record(session, token, wire, length),
         }
         Ok(record.unwrap_or(0))

@@ -201,7 +201,7 @@ impl State {
             && !self.flags.has(Flags::PAUSED.and(Flags::STOPPING))
             && turn.frames_left > 0
             && (!self.is_held_up() || self.is_datagram())
-            && turn.out.len() < self.high_mark()
+            && (turn.out.is_empty() || turn.out.len() < self.high_mark())
     }
 
     /// Whether input waits until the peer has read its replies.
