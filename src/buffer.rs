@@ -103,28 +103,30 @@ impl Out {
         }
     }
 
-    /// Takes bytes of `input` as output without copying them, if there is no other output. False if
-    /// they are not of `input`, or too few to be worth it.
+    /// Takes bytes as output without copying them, if they lie within `input` and nothing is to be sent
+    /// before them. False if not, or if they are too few to be worth it.
     #[inline]
-    pub(crate) fn lend(&mut self, bytes: &[u8], input: &[u8]) -> bool {
-        if bytes.len() < LOAN_BYTES_MIN || !self.is_empty() {
-            return false;
+    pub(crate) fn lend(&mut self, bytes: &[u8], input: &Range<usize>) -> bool {
+        let start = bytes.as_ptr() as usize;
+        let lent = bytes.len() >= LOAN_BYTES_MIN
+            && self.is_empty()
+            && input.start <= start
+            && start + bytes.len() <= input.end;
+        if lent {
+            self.loan = Loan { start: start - input.start, len: bytes.len() };
         }
-        let start = (bytes.as_ptr() as usize).wrapping_sub(input.as_ptr() as usize);
-        let lies_within = start < input.len() && bytes.len() <= input.len() - start;
-        if lies_within {
-            self.loan = Loan { start, len: bytes.len() };
-        }
-        lies_within
+        lent
     }
 
-    /// Copies what was lent, because the input is about to go, or because more output comes behind it.
+    /// Copies what was lent and not sent, because the input is about to go.
     #[inline]
     pub(crate) fn keep_loan(&mut self, input: &[u8]) {
         if self.loan.len > 0 {
             let Loan { start, len } = std::mem::take(&mut self.loan);
             self.begin();
+            let behind = self.bytes.split_off(self.start);
             self.bytes.extend_from_slice(&input[start..start + len]);
+            self.bytes.extend_from_slice(&behind);
         }
     }
 
@@ -162,7 +164,6 @@ impl Out {
         as_datagram: bool,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<Range<usize>, E>,
     ) -> Result<usize, E> {
-        debug_assert!(self.loan.len == 0);
         self.begin();
         let mark = self.bytes.len();
         let encoded = encode(&mut self.bytes);
@@ -347,25 +348,31 @@ mod tests {
 
     #[test]
     fn bytes_of_the_input_are_lent_and_kept_when_it_goes() {
+        let within = |bytes: &[u8]| bytes.as_ptr() as usize..bytes.as_ptr() as usize + bytes.len();
         let input: Vec<u8> = (0..3 * LOAN_BYTES_MIN).map(|byte| byte as u8).collect();
         let lent = &input[10..10 + 2 * LOAN_BYTES_MIN];
-        let mut out = Out::new(1024);
-        assert!(!out.lend(&lent[..LOAN_BYTES_MIN - 1], &input), "too few");
         let elsewhere = lent.to_vec();
-        assert!(!out.lend(&elsewhere, &input), "bytes from elsewhere");
-        assert!(!out.lend(&input[..], lent), "more than the input");
+        let mut out = Out::new(1024);
+        assert!(!out.lend(&lent[..LOAN_BYTES_MIN - 1], &within(&input)), "too few");
+        assert!(!out.lend(&elsewhere, &within(&input)), "bytes from elsewhere");
+        assert!(!out.lend(&input, &within(lent)), "more than the input");
         assert!(out.is_empty());
-        assert!(out.lend(lent, &input));
-        assert!(!out.lend(lent, &input), "behind other output");
+        assert!(out.lend(lent, &within(&input)));
+        assert!(!out.lend(lent, &within(&input)), "behind other output");
         assert_eq!((out.len(), out.unsent(&input)), (lent.len(), lent));
         out.sent(100);
+        push(&mut out, false, b"more");
         assert_eq!(out.unsent(&input), &lent[100..]);
         out.keep_loan(&input);
-        push(&mut out, false, b"more");
-        assert_eq!(out.unsent(&[]), [&lent[100..], b"more"].concat());
+        push(&mut out, false, b"and more");
+        assert_eq!(out.unsent(&[]), [&lent[100..], b"more", b"and more"].concat());
+        assert_eq!(out.unsent(&[]).len(), out.len());
         out.clear();
-        assert!(out.is_empty() && out.lend(lent, &input));
+        assert!(out.lend(lent, &within(&input)));
+        push(&mut out, false, b"more");
         out.sent(lent.len());
+        assert_eq!(out.unsent(&input), b"more");
+        out.sent(4);
         assert!(out.is_empty());
     }
 

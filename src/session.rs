@@ -21,7 +21,7 @@ mod protocol;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use flush::Spare;
+pub(crate) use flush::{Answer, Spare};
 pub(crate) use protocol::Protocol;
 
 use crate::addr::{Peer, Transport};
@@ -63,7 +63,7 @@ impl Session {
         })
     }
 
-    pub(crate) fn open(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn open(&mut self, turn: &mut Turn) {
         self.call(Call::Open, turn);
         if !self.has(Flags::PANICKED) {
             self.state.flags.set(Flags::OPENED);
@@ -73,7 +73,7 @@ impl Session {
     /// Hands in bytes of a stream. Returns how many were taken; the rest is to be handed in again
     /// once the output is flushed, or kept.
     #[inline(always)]
-    pub(crate) fn receive(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> usize {
+    pub(crate) fn receive(&mut self, bytes: &[u8], turn: &mut Turn) -> usize {
         if self.state.phase != Phase::Open {
             return self.discard(bytes);
         }
@@ -110,7 +110,7 @@ impl Session {
     /// Finishes what was kept. Returns how many bytes that took; if something is kept still, no more are
     /// to be given.
     #[inline(never)]
-    fn receive_behind_kept(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> usize {
+    fn receive_behind_kept(&mut self, bytes: &[u8], turn: &mut Turn) -> usize {
         let mut at: usize = 0;
         // An unfinished frame is given as much as finishes it, and not much more.
         while !self.kept.is_empty() {
@@ -158,7 +158,7 @@ impl Session {
     }
 
     /// Works off input that was kept.
-    pub(crate) fn resume(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn resume(&mut self, turn: &mut Turn) {
         if !self.has(Flags::PENDING) {
             return;
         }
@@ -181,7 +181,7 @@ impl Session {
     }
 
     /// Hands in one datagram. False if it was dropped, as a whole or from a bad frame on.
-    pub(crate) fn receive_message(&mut self, message: &[u8], turn: &mut Turn<'_>) -> bool {
+    pub(crate) fn receive_message(&mut self, message: &[u8], turn: &mut Turn) -> bool {
         // As on streams: one that asks and does not read is not silent, and stalls all the same.
         if self.state.backlog.is_none() {
             self.state.last = turn.now;
@@ -190,7 +190,7 @@ impl Session {
     }
 
     /// Hands in one message of a connection.
-    pub(crate) fn receive_record(&mut self, message: &[u8], turn: &mut Turn<'_>) {
+    pub(crate) fn receive_record(&mut self, message: &[u8], turn: &mut Turn) {
         if self.state.phase != Phase::Open {
             self.receive(message, turn);
             return;
@@ -213,12 +213,12 @@ impl Session {
     }
 
     /// Whether [`receive`](Session::receive) would take more within this turn.
-    pub(crate) fn can_go_on(&self, turn: &Turn<'_>) -> bool {
+    pub(crate) fn can_go_on(&self, turn: &Turn) -> bool {
         self.state.phase != Phase::Open || self.state.can_take(turn)
     }
 
     /// The peer has closed its side.
-    pub(crate) fn eof(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn eof(&mut self, turn: &mut Turn) {
         if self.state.phase != Phase::Open {
             // It was not the peer that ended the session.
             self.state.reason.get_or_insert_with(|| Box::new(CloseReason::Finished));
@@ -236,7 +236,7 @@ impl Session {
     }
 
     /// Hands in what a remote sent.
-    pub(crate) fn deliver(&mut self, what: What, turn: &mut Turn<'_>) {
+    pub(crate) fn deliver(&mut self, what: What, turn: &mut Turn) {
         match what {
             What::Send(bytes, body) => {
                 if let Some(line) = &self.state.line {
@@ -253,7 +253,7 @@ impl Session {
                     });
                     debug_assert!(pushed.is_ok());
                     turn.whole = turn.out.mark();
-                    if self.state.unsent(turn.out) > self.state.low_mark() {
+                    if self.state.unsent(&turn.out) > self.state.low_mark() {
                         self.state.flags.set(Flags::PRESSED);
                     }
                 }
@@ -272,7 +272,7 @@ impl Session {
     }
 
     /// The server is stopping. The handler is told the first time.
-    pub(crate) fn stop(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn stop(&mut self, turn: &mut Turn) {
         if !self.has(Flags::STOPPING) {
             self.state.flags.set(Flags::STOPPING);
             self.call(Call::Stop, turn);
@@ -280,7 +280,7 @@ impl Session {
     }
 
     /// Time has passed: sees to the handler's timer and to the limits.
-    pub(crate) fn tick(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn tick(&mut self, turn: &mut Turn) {
         self.state.flags.set(Flags::REARM);
         if self.state.timer.is_some_and(|timer| timer <= turn.now) {
             self.state.timer = None;
@@ -404,7 +404,7 @@ impl Session {
         &self.state.peer
     }
 
-    fn call(&mut self, call: Call, turn: &mut Turn<'_>) {
+    fn call(&mut self, call: Call, turn: &mut Turn) {
         if self.state.phase != Phase::Open || self.has(Flags::PANICKED) {
             return;
         }
@@ -416,7 +416,7 @@ impl Session {
     }
 
     #[inline(always)]
-    fn frames(&mut self, input: &[u8], edge: Edge, turn: &mut Turn<'_>) -> Progress {
+    fn frames(&mut self, input: &[u8], edge: Edge, turn: &mut Turn) -> Progress {
         let Session { state, protocol, .. } = self;
         let run = AssertUnwindSafe(|| protocol.frames(input, edge, state, turn));
         let progress = catch_unwind(run).unwrap_or_else(|_| {
@@ -427,7 +427,7 @@ impl Session {
         progress
     }
 
-    fn frames_of_kept(&mut self, edge: Edge, turn: &mut Turn<'_>) -> Progress {
+    fn frames_of_kept(&mut self, edge: Edge, turn: &mut Turn) -> Progress {
         let kept = std::mem::take(&mut self.kept);
         let progress = self.frames(&kept, edge, turn);
         self.kept = kept;
@@ -436,7 +436,7 @@ impl Session {
 
     /// The handler has panicked: whole replies are still sent, the half one is cut off.
     #[cold]
-    fn panicked(&mut self, turn: &mut Turn<'_>) {
+    fn panicked(&mut self, turn: &mut Turn) {
         self.state.flags.set(Flags::PANICKED);
         turn.out.cut(turn.whole);
         self.state.finish(CloseReason::Panicked);

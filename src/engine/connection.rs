@@ -6,24 +6,20 @@ use crate::buffer::{Out, Scratch};
 use crate::handler::{Letter, Turn};
 use crate::mailbox::Mailbox;
 use crate::memory;
-use crate::session::{Session, Spare};
+use crate::session::{Answer, Session, Spare};
 use crate::sys;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 /// What a thread needs to give sessions their turns: one buffer to read into, one to encode into.
 pub(crate) struct Desk {
     pub(crate) scratch: Scratch,
-    pub(crate) out: Box<Out>,
-    pub(crate) spare: Spare,
-    pub(crate) letters: Arc<Mailbox<Letter>>,
-    pub(crate) now: Instant,
+    pub(crate) turn: Turn,
+    spare: Spare,
     frames_per_turn: u32,
-    skipped: Arc<AtomicU64>,
 }
 
 impl Desk {
@@ -33,22 +29,21 @@ impl Desk {
         letters: Arc<Mailbox<Letter>>,
         common: &Common,
     ) -> Desk {
+        let out = Box::new(Out::new(write_bytes));
+        let skipped = common.tally.frames_skipped.clone();
         Desk {
             scratch: Scratch::new(read_bytes),
-            out: Box::new(Out::new(write_bytes)),
+            turn: Turn::new(out, letters, skipped, Instant::now()),
             spare: Spare::new(write_bytes),
-            letters,
-            now: Instant::now(),
             frames_per_turn: common.limits.frames_per_turn.max(1),
-            skipped: common.tally.frames_skipped.clone(),
         }
     }
 
     /// Takes larger buffers, for a connection that fills those it has. Not within a turn.
     pub(crate) fn enlarge(&mut self, bytes: usize) {
-        debug_assert!(self.out.is_empty());
+        debug_assert!(self.turn.out.is_empty());
         self.scratch = Scratch::new(bytes);
-        *self.out = Out::new(bytes);
+        *self.turn.out = Out::new(bytes);
         self.spare = Spare::new(bytes);
     }
 
@@ -58,26 +53,30 @@ impl Desk {
         session: &mut Session,
         token: u64,
         wire: Wire<'_>,
-        act: impl FnOnce(&mut Session, &mut Turn<'_>),
+        act: impl FnOnce(&mut Session, &mut Turn),
     ) {
-        let (mut turn, spare, _) = self.split(token, 0);
-        act(session, &mut turn);
-        settle(session, &mut turn, spare, wire);
+        let Desk { turn, spare, frames_per_turn, .. } = self;
+        turn.begin(token, *frames_per_turn, &[]);
+        act(session, turn);
+        settle(session, turn, &[], spare, wire);
     }
 
     /// Gives the session the first `length` bytes of the scratch buffer.
     #[inline(always)]
     fn feed(&mut self, session: &mut Session, token: u64, wire: Wire<'_>, length: usize) {
-        let (mut turn, spare, mut input) = self.split(token, length);
+        let Desk { scratch, turn, spare, frames_per_turn } = self;
+        let input = scratch.filled(length);
+        turn.begin(token, *frames_per_turn, input);
+        let mut rest = input;
         loop {
-            let taken = session.receive(input, &mut turn);
-            settle(session, &mut turn, spare, wire);
-            input = &input[taken..];
-            if input.is_empty() {
+            let taken = session.receive(rest, turn);
+            settle(session, turn, input, spare, wire);
+            rest = &rest[taken..];
+            if rest.is_empty() {
                 return;
             }
-            if !session.can_go_on(&turn) {
-                session.keep(input);
+            if !session.can_go_on(turn) {
+                session.keep(rest);
                 return;
             }
         }
@@ -103,7 +102,7 @@ impl Desk {
             sys::io::receive_now(socket, into)?
         };
         if wait {
-            self.now = Instant::now();
+            self.turn.now = Instant::now();
         }
         match length {
             0 => self.end(session, token, wire),
@@ -144,7 +143,7 @@ impl Desk {
         let wire = Wire::Stream(socket);
         let record = sys::io::receive_record(socket, self.scratch.as_mut(), wait)?;
         if wait {
-            self.now = Instant::now();
+            self.turn.now = Instant::now();
         }
         match record {
             None => self.end(session, token, wire),
@@ -154,14 +153,14 @@ impl Desk {
     }
 
     fn feed_record(&mut self, session: &mut Session, token: u64, wire: Wire<'_>, length: usize) {
-        let size = self.scratch.size();
-        let (mut turn, spare, message) = self.split(token, length.min(size));
-        if length > size {
-            session.receive_too_long(length, size);
+        let Desk { scratch, turn, spare, frames_per_turn } = self;
+        turn.begin(token, *frames_per_turn, &[]);
+        if length > scratch.size() {
+            session.receive_too_long(length, scratch.size());
         } else {
-            session.receive_record(message, &mut turn);
+            session.receive_record(scratch.filled(length), turn);
         }
-        settle(session, &mut turn, spare, wire);
+        settle(session, turn, &[], spare, wire);
     }
 
     /// Gives the session a datagram. False if it was not handled.
@@ -172,27 +171,11 @@ impl Desk {
         wire: Wire<'_>,
         message: &[u8],
     ) -> bool {
-        let (mut turn, spare, _) = self.split(token, 0);
-        let handled = session.receive_message(message, &mut turn);
-        settle(session, &mut turn, spare, wire);
+        let Desk { turn, spare, frames_per_turn, .. } = self;
+        turn.begin(token, *frames_per_turn, &[]);
+        let handled = session.receive_message(message, turn);
+        settle(session, turn, &[], spare, wire);
         handled
-    }
-
-    /// What a turn needs, and the first `length` bytes of what was read.
-    #[inline(always)]
-    fn split(&mut self, token: u64, length: usize) -> (Turn<'_>, &mut Spare, &[u8]) {
-        let input = self.scratch.filled(length);
-        let turn = Turn {
-            now: self.now,
-            input,
-            whole: self.out.mark(),
-            out: &mut self.out,
-            letters: &self.letters,
-            token,
-            frames_left: self.frames_per_turn,
-            skipped: &self.skipped,
-        };
-        (turn, &mut self.spare, input)
     }
 }
 
@@ -216,21 +199,33 @@ impl Wire<'_> {
     }
 }
 
-/// Writes what the session has to say, and lets its handler say more while the kernel takes it. A
-/// handler that never ends is stopped after a few rounds; `wants_turn` then says that it is not
-/// through.
-#[inline]
-pub(crate) fn settle(
-    session: &mut Session,
-    turn: &mut Turn<'_>,
-    spare: &mut Spare,
-    wire: Wire<'_>,
-) {
+/// Writes what the session has to say; `input` is what it was given in this turn.
+#[inline(always)]
+fn settle(session: &mut Session, turn: &mut Turn, input: &[u8], spare: &mut Spare, wire: Wire<'_>) {
     if turn.out.is_empty() && session.has_nothing_to_say() {
         return;
     }
+    match session.answer(turn, input, |bytes| wire.send(bytes)) {
+        Answer::Sent => {}
+        Answer::Begun(written) => settle_any(session, turn, input, spare, wire, Some(written)),
+        Answer::Other => settle_any(session, turn, input, spare, wire, None),
+    }
+}
+
+/// Lets the handler say more while the kernel takes it. A handler that never ends is stopped after a
+/// few rounds; `wants_turn` then says that it is not through.
+#[inline(never)]
+fn settle_any(
+    session: &mut Session,
+    turn: &mut Turn,
+    input: &[u8],
+    spare: &mut Spare,
+    wire: Wire<'_>,
+    mut written: Option<io::Result<usize>>,
+) {
     for round in 0.. {
-        let shut = session.flush(turn, spare, |bytes| wire.send(bytes));
+        let mut write = |bytes: &[u8]| written.take().unwrap_or_else(|| wire.send(bytes));
+        let shut = session.flush_any(turn, input, spare, &mut write);
         if shut {
             // It fails only when the connection is gone already, as the next read will say.
             let _ = match wire {

@@ -72,7 +72,7 @@ impl DatagramPeer {
         &mut self,
         desk: &mut Desk,
         token: u64,
-        act: impl FnOnce(&mut Session, &mut Turn<'_>),
+        act: impl FnOnce(&mut Session, &mut Turn),
     ) {
         let to = self.session.peer().addr().clone();
         desk.turn(&mut self.session, token, Wire::Shared(self.shared.as_fd(), &to), act);
@@ -170,7 +170,7 @@ impl Worker {
         }
         let peer = Peer::from_addr(socket.listening.transport, from.clone())?;
         let tally = &self.common.tally;
-        let session = socket.listening.service.session(peer, self.desk.now, tally)?;
+        let session = socket.listening.service.session(peer, self.desk.turn.now, tally)?;
         Tally::add(&self.common.tally.datagram_peers);
         self.common.tally.opened();
         let actor = DatagramPeer { socket: token, shared, session, armed: None };
@@ -245,7 +245,7 @@ impl Worker {
         let blocked = !socket.blocked.is_empty();
         let by_time = socket.refuses_one_by_one();
         if blocked && by_time {
-            timers.arm(&mut socket.armed, desk.now + RETRY, token);
+            timers.arm(&mut socket.armed, desk.turn.now + RETRY, token);
         }
         let interest = Interest { read: !socket.closing, write: blocked && !by_time };
         let fd = socket.listening.socket.as_fd();

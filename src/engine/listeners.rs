@@ -66,7 +66,7 @@ impl Worker {
                     Tally::add(&self.common.tally.accepted);
                     listening.tune(&socket);
                     let peer = Peer::from_addr(listening.transport, from.to_canonical());
-                    let now = self.desk.now;
+                    let now = self.desk.turn.now;
                     let tally = &self.common.tally;
                     let session = peer.and_then(|peer| listening.service.session(peer, now, tally));
                     match session {
@@ -83,7 +83,7 @@ impl Worker {
                             Tally::add(&self.common.tally.accept_failed);
                             let pause = back_off(self.doors.pause);
                             self.doors.pause = Some(pause);
-                            self.close_doors(Some(self.desk.now + pause));
+                            self.close_doors(Some(self.desk.turn.now + pause));
                             return;
                         }
                         AfterError::GiveUp => return self.drop_listener(token),
@@ -106,7 +106,7 @@ impl Worker {
     /// Whether the listeners are closed and need not be. If it is the gate that keeps them so, it
     /// rings when there is room.
     pub(super) fn can_reopen(&mut self) -> bool {
-        if self.doors.open || self.doors.again.is_some_and(|again| again > self.desk.now) {
+        if self.doors.open || self.doors.again.is_some_and(|again| again > self.desk.turn.now) {
             return false;
         }
         // From here on it is a matter of the gate only, and of no time.

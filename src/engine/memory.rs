@@ -47,7 +47,7 @@ impl MemoryStream {
         &mut self,
         desk: &mut Desk,
         token: u64,
-        act: impl FnOnce(&mut Session, &mut Turn<'_>),
+        act: impl FnOnce(&mut Session, &mut Turn),
     ) {
         desk.turn(&mut self.session, token, Wire::Memory(&self.socket), act);
     }
@@ -128,7 +128,7 @@ impl Worker {
             let Some(socket) = listening.listener.accept_now() else {
                 return self.common.gate.leave();
             };
-            let (now, tally) = (self.desk.now, &self.common.tally);
+            let (now, tally) = (self.desk.turn.now, &self.common.tally);
             Tally::add(&tally.accepted);
             match listening.service.session(Peer::memory(), now, tally) {
                 Some(session) => self.add_memory(socket, session),

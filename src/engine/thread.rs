@@ -172,7 +172,7 @@ impl<'a> ThreadSession<'a> {
                 return Ok(());
             }
         }
-        if self.stop_by.is_some_and(|deadline| deadline <= self.desk.now) {
+        if self.stop_by.is_some_and(|deadline| deadline <= self.desk.turn.now) {
             if self.session.force(CloseReason::Stopped) {
                 self.common.stop.forced();
             }
@@ -181,7 +181,7 @@ impl<'a> ThreadSession<'a> {
         if !self.berth.letters.is_empty() {
             self.deliver();
         }
-        if self.session.deadline().is_some_and(|deadline| deadline <= self.desk.now) {
+        if self.session.deadline().is_some_and(|deadline| deadline <= self.desk.turn.now) {
             self.turn(Session::tick);
         }
         if self.session.wants_turn() {
@@ -191,9 +191,9 @@ impl<'a> ThreadSession<'a> {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let now = self.session.wants_turn().then_some(self.desk.now);
+        let now = self.session.wants_turn().then_some(self.desk.turn.now);
         let next = [self.session.deadline(), self.stop_by, now].into_iter().flatten().min();
-        let timeout = next.map(|next| next.saturating_duration_since(self.desk.now));
+        let timeout = next.map(|next| next.saturating_duration_since(self.desk.turn.now));
         let interest =
             Interest { read: self.session.wants_input(), write: self.session.wants_output() };
         let socket = match &self.berth.socket {
@@ -213,7 +213,7 @@ impl<'a> ThreadSession<'a> {
         } else {
             wait_for(socket, interest, Some(self.stopped), timeout)?.0
         };
-        self.desk.now = Instant::now();
+        self.desk.turn.now = Instant::now();
         if ready.write {
             self.turn(|_, _| {});
         }
@@ -265,7 +265,7 @@ impl<'a> ThreadSession<'a> {
             None => thread::park(),
         }
         bell.rise();
-        self.desk.now = Instant::now();
+        self.desk.turn.now = Instant::now();
         // It is cheaper to try than to ask what woke us.
         if self.session.wants_output() {
             self.turn(|_, _| {});
@@ -291,7 +291,7 @@ impl<'a> ThreadSession<'a> {
                 Ok(false)
             }
             Err(error) if is_transient(&error) => {
-                self.desk.now = Instant::now();
+                self.desk.turn.now = Instant::now();
                 Ok(true)
             }
             Err(error) => Err(error),
@@ -308,7 +308,7 @@ impl<'a> ThreadSession<'a> {
         self.batch = batch;
     }
 
-    fn turn(&mut self, act: impl FnOnce(&mut Session, &mut Turn<'_>)) {
+    fn turn(&mut self, act: impl FnOnce(&mut Session, &mut Turn)) {
         let wire = match &self.berth.socket {
             Socket::Descriptor(socket) => Wire::Stream(socket.as_fd()),
             Socket::Memory(socket) => Wire::Memory(socket),

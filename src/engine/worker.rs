@@ -120,7 +120,7 @@ impl Worker {
                 return;
             }
             self.bell.rise();
-            self.desk.now = Instant::now();
+            self.desk.turn.now = Instant::now();
             self.collect();
             self.accept_memory();
             for index in 0..self.poll.ready() {
@@ -179,7 +179,7 @@ impl Worker {
                 Order::Stop => self.begin_stop(),
             }
         }
-        if self.stop_by.is_some_and(|deadline| deadline <= self.desk.now) {
+        if self.stop_by.is_some_and(|deadline| deadline <= self.desk.turn.now) {
             self.force_all(|| CloseReason::Stopped);
         }
     }
@@ -237,11 +237,7 @@ impl Worker {
     }
 
     /// A turn for the session at `token`, if there still is one.
-    pub(super) fn with_session(
-        &mut self,
-        token: u64,
-        act: impl FnOnce(&mut Session, &mut Turn<'_>),
-    ) {
+    pub(super) fn with_session(&mut self, token: u64, act: impl FnOnce(&mut Session, &mut Turn)) {
         let Worker { actors, desk, .. } = self;
         match actors.get_mut(token) {
             Some(Actor::Stream(Stream { socket, session, .. })) => {
@@ -332,7 +328,7 @@ impl Worker {
     }
 
     fn expire(&mut self) {
-        while let Some((when, token)) = self.timers.due(self.desk.now) {
+        while let Some((when, token)) = self.timers.due(self.desk.turn.now) {
             let (armed, session) = match self.actors.get_mut(token) {
                 Some(Actor::Stream(stream)) => (&mut stream.armed, true),
                 Some(Actor::Memory(stream)) => (&mut stream.armed, true),

@@ -1,14 +1,11 @@
 //! The context of a callback: the session's way to its peer and to its engine.
 
 use super::reason::CloseReason;
-use super::remote::{Letter, Remote, SendError};
+use super::remote::{Remote, SendError};
 use super::state::{Flags, State, TICK, Turn};
 use crate::addr::Peer;
-use crate::buffer::Out;
 use crate::codec::Codec;
-use crate::mailbox::Mailbox;
 use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Which side of a connection a session is on.
@@ -27,30 +24,12 @@ pub enum Side {
 pub struct Context<'d, C: Codec> {
     state: &'d mut State,
     codec: &'d C,
-    input: &'d [u8],
-    out: &'d mut Out,
-    whole: &'d mut usize,
-    letters: &'d Arc<Mailbox<Letter>>,
-    token: u64,
-    now: Instant,
+    turn: &'d mut Turn,
 }
 
 impl<'d, C: Codec> Context<'d, C> {
-    pub(crate) fn new(
-        state: &'d mut State,
-        codec: &'d C,
-        turn: &'d mut Turn<'_>,
-    ) -> Context<'d, C> {
-        Context {
-            state,
-            codec,
-            input: turn.input,
-            out: turn.out,
-            whole: &mut turn.whole,
-            letters: turn.letters,
-            token: turn.token,
-            now: turn.now,
-        }
+    pub(crate) fn new(state: &'d mut State, codec: &'d C, turn: &'d mut Turn) -> Context<'d, C> {
+        Context { state, codec, turn }
     }
 
     /// Sends a frame to the peer.
@@ -66,7 +45,7 @@ impl<'d, C: Codec> Context<'d, C> {
             Err(SendError::Frame(error)) => self.state.finish(CloseReason::Frame(error)),
             Err(SendError::Full | SendError::TooLarge { .. }) => {
                 let limit = self.state.limits.output_bytes_max;
-                let bytes = self.state.unsent(self.out);
+                let bytes = self.state.unsent(&self.turn.out);
                 self.state.abort(CloseReason::OutputFull { bytes, limit });
             }
         }
@@ -89,19 +68,19 @@ impl<'d, C: Codec> Context<'d, C> {
             return Ok(());
         }
         let encode = |bytes: &mut Vec<u8>| self.codec.encode(item, bytes);
-        let mark = self.out.push(datagram, encode).map_err(SendError::Frame)?;
-        let unsent = self.state.unsent(self.out);
+        let mark = self.turn.out.push(datagram, encode).map_err(SendError::Frame)?;
+        let unsent = self.state.unsent(&self.turn.out);
         if unsent > limit {
             self.state.flags.set(Flags::PRESSED);
-            self.out.take_back(mark, datagram);
-            let bytes = unsent - self.state.unsent(self.out);
+            self.turn.out.take_back(mark, datagram);
+            let bytes = unsent - self.state.unsent(&self.turn.out);
             return Err(if bytes > limit {
                 SendError::TooLarge { bytes, limit }
             } else {
                 SendError::Full
             });
         }
-        *self.whole = self.out.mark();
+        self.turn.whole = self.turn.out.mark();
         self.note_sent(unsent);
         Ok(())
     }
@@ -109,11 +88,10 @@ impl<'d, C: Codec> Context<'d, C> {
     /// Sends a frame from where it was read, if that can be done: what an echo says.
     #[inline]
     fn lend(&mut self, item: &C::Item, limit: usize) -> bool {
-        self.out.keep_loan(self.input);
         let Some(bytes) = self.codec.as_is(item) else { return false };
         let lent = self.state.backlog.is_none()
             && bytes.len() <= limit
-            && self.out.lend(bytes, self.input);
+            && self.turn.out.lend(bytes, &self.turn.input);
         if lent {
             self.note_sent(bytes.len());
         }
@@ -131,7 +109,7 @@ impl<'d, C: Codec> Context<'d, C> {
     ///
     /// A long reply is paced with it: send while there is room, go on in `on_drain`.
     pub fn room(&self) -> usize {
-        self.state.limits.output_bytes_max.saturating_sub(self.state.unsent(self.out))
+        self.state.limits.output_bytes_max.saturating_sub(self.state.unsent(&self.turn.out))
     }
 
     /// Who the peer is.
@@ -146,7 +124,7 @@ impl<'d, C: Codec> Context<'d, C> {
 
     /// The time of this turn. One reading serves a whole turn, so it costs nothing.
     pub fn now(&self) -> Instant {
-        self.now
+        self.turn.now
     }
 
     /// Has `on_timer` called once, when this much time has passed. A timer set before is replaced.
@@ -154,7 +132,7 @@ impl<'d, C: Codec> Context<'d, C> {
     /// their turn before it runs out.
     pub fn set_timer(&mut self, after: Duration) {
         // A time that the clock cannot express never comes.
-        self.state.timer = self.now.checked_add(after.max(TICK));
+        self.state.timer = self.turn.now.checked_add(after.max(TICK));
         self.state.flags.set(Flags::REARM);
     }
 
@@ -204,7 +182,7 @@ impl<'d, C: Codec> Context<'d, C> {
     /// On the threads engine a connection waits in a plain blocking read until its first remote is
     /// made; from then on it waits for its mailbox as well.
     pub fn remote(&mut self) -> Remote<C> {
-        Remote::new(self.state.line(self.letters, self.token), self.codec.clone())
+        Remote::new(self.state.line(&self.turn.letters, self.turn.token), self.codec.clone())
     }
 }
 

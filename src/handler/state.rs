@@ -10,6 +10,7 @@ use crate::addr::Peer;
 use crate::buffer::Out;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -27,19 +28,41 @@ pub(crate) enum Phase {
     Ended,
 }
 
-/// What a worker lends to a session for one turn.
-pub(crate) struct Turn<'w> {
+/// What a worker lends to its sessions, to each for a turn.
+pub(crate) struct Turn {
     pub(crate) now: Instant,
-    /// What was read in this turn, if anything: output may be lent from it.
-    pub(crate) input: &'w [u8],
-    pub(crate) out: &'w mut Box<Out>,
-    pub(crate) letters: &'w Arc<Mailbox<Letter>>,
+    pub(crate) out: Box<Out>,
+    pub(crate) letters: Arc<Mailbox<Letter>>,
     pub(crate) token: u64,
     pub(crate) frames_left: u32,
     /// Counts the frames that codecs skip.
-    pub(crate) skipped: &'w AtomicU64,
+    pub(crate) skipped: Arc<AtomicU64>,
     /// Output up to here is whole frames; a panic cuts off the rest.
     pub(crate) whole: usize,
+    /// Where the bytes lie that were read, if any: output may be lent from there.
+    pub(crate) input: Range<usize>,
+}
+
+impl Turn {
+    pub(crate) fn new(
+        out: Box<Out>,
+        letters: Arc<Mailbox<Letter>>,
+        skipped: Arc<AtomicU64>,
+        now: Instant,
+    ) -> Turn {
+        let (token, frames_left, whole) = (0, 0, out.mark());
+        Turn { now, out, letters, token, frames_left, skipped, whole, input: 0..0 }
+    }
+
+    /// The turn of the session at `token`, which has `input`.
+    #[inline(always)]
+    pub(crate) fn begin(&mut self, token: u64, frames: u32, input: &[u8]) {
+        self.token = token;
+        self.frames_left = frames;
+        self.whole = self.out.mark();
+        let start = input.as_ptr() as usize;
+        self.input = start..start + input.len();
+    }
 }
 
 /// See the module.
@@ -175,13 +198,18 @@ impl State {
     /// Notes the first whole frame, from which on the idle limit counts.
     pub(crate) fn note_frame(&mut self, now: Instant) {
         if !self.flags.has(Flags::SPOKEN) {
-            self.flags.set(Flags::SPOKEN);
-            self.last = now;
-            let limits = &self.limits;
-            let (idle, first) = (limits.idle_timeout, limits.first_message_timeout);
-            if idle.is_some_and(|idle| first.is_none_or(|first| idle < first)) {
-                self.flags.set(Flags::REARM);
-            }
+            self.note_first_frame(now);
+        }
+    }
+
+    #[cold]
+    fn note_first_frame(&mut self, now: Instant) {
+        self.flags.set(Flags::SPOKEN);
+        self.last = now;
+        let limits = &self.limits;
+        let (idle, first) = (limits.idle_timeout, limits.first_message_timeout);
+        if idle.is_some_and(|idle| first.is_none_or(|first| idle < first)) {
+            self.flags.set(Flags::REARM);
         }
     }
 
@@ -196,7 +224,7 @@ impl State {
     }
 
     /// Whether another frame may be handled in this turn.
-    pub(crate) fn can_take(&self, turn: &Turn<'_>) -> bool {
+    pub(crate) fn can_take(&self, turn: &Turn) -> bool {
         self.phase == Phase::Open
             && !self.flags.has(Flags::PAUSED.and(Flags::STOPPING))
             && turn.frames_left > 0

@@ -15,42 +15,59 @@ impl Session {
             && !self.has(Flags::SHUTDOWN.and(Flags::PRESSED).and(Flags::REMOTE))
     }
 
-    /// Writes what there is to say, with one call of `write` if the kernel takes it all. What it
-    /// does not take stays with the session. Then moves the session on: true if our side of the
-    /// connection is to be shut now.
-    #[inline(always)]
+    /// Writes what there is to say: [`answer`](Session::answer), and if that was not all,
+    /// [`flush_any`](Session::flush_any).
     pub(crate) fn flush(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut Turn,
+        input: &[u8],
         spare: &mut Spare,
         mut write: impl FnMut(&[u8]) -> io::Result<usize>,
     ) -> bool {
-        let messages = self.state.keeps_messages();
-        if !self.state.is_answering() || (messages && turn.out.datagrams() != 1) {
-            return self.flush_any(turn, spare, &mut write);
-        }
-        // A reply and nothing else, as most turns end. If all of it goes, that was it.
-        let whole = turn.out.front(messages, turn.input);
-        let asked = whole.len();
-        let written = write(whole);
-        if matches!(written, Ok(count) if messages || count == asked && asked == turn.out.len()) {
-            turn.out.clear();
-            turn.whole = turn.out.mark();
-            self.state.flags.clear(Flags::ANSWERED);
-            // A peer that is not connected is alive by what it sends, not by what it is sent.
-            if !self.state.is_datagram() {
-                self.state.last = turn.now;
-            }
-            return false;
-        }
-        let mut written = Some(written);
-        self.flush_any(turn, spare, &mut |bytes| written.take().unwrap_or_else(|| write(bytes)))
+        let mut written = match self.answer(turn, input, &mut write) {
+            Answer::Sent => return false,
+            Answer::Begun(written) => Some(written),
+            Answer::Other => None,
+        };
+        let mut write = |bytes: &[u8]| written.take().unwrap_or_else(|| write(bytes));
+        self.flush_any(turn, input, spare, &mut write)
     }
 
-    #[inline(never)]
-    fn flush_any(
+    /// Writes a reply, if that is all that there is to say, as at the end of most turns.
+    #[inline(always)]
+    pub(crate) fn answer(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut Turn,
+        input: &[u8],
+        write: impl FnOnce(&[u8]) -> io::Result<usize>,
+    ) -> Answer {
+        let messages = self.state.keeps_messages();
+        if !self.state.is_answering() || (messages && turn.out.datagrams() != 1) {
+            return Answer::Other;
+        }
+        let whole = turn.out.front(messages, input);
+        let asked = whole.len();
+        let written = write(whole);
+        if !matches!(written, Ok(count) if messages || count == asked && asked == turn.out.len()) {
+            return Answer::Begun(written);
+        }
+        turn.out.clear();
+        turn.whole = turn.out.mark();
+        self.state.flags.clear(Flags::ANSWERED);
+        // A peer that is not connected is alive by what it sends, not by what it is sent.
+        if !self.state.is_datagram() {
+            self.state.last = turn.now;
+        }
+        Answer::Sent
+    }
+
+    /// Writes what there is to say, with one call of `write` if the kernel takes it all. What it
+    /// does not take stays with the session. Then moves the session on: true if our side of the
+    /// connection is to be shut now.
+    pub(crate) fn flush_any(
+        &mut self,
+        turn: &mut Turn,
+        input: &[u8],
         spare: &mut Spare,
         write: &mut dyn FnMut(&[u8]) -> io::Result<usize>,
     ) -> bool {
@@ -58,15 +75,14 @@ impl Session {
             self.state.flags.clear(Flags::ANSWERED);
             return self.all_sent(turn.now);
         }
-        let input = turn.input;
         let mut backlog = self.state.backlog.take();
         let blocked = backlog.is_some();
         let out = match &mut backlog {
             Some(backlog) => {
-                backlog.append(turn.out);
+                backlog.append(&mut turn.out);
                 backlog
             }
-            None => &mut *turn.out,
+            None => &mut turn.out,
         };
         if self.is_over() {
             out.clear();
@@ -78,7 +94,7 @@ impl Session {
             None => {
                 self.state.last = turn.now;
                 self.state.flags.set(Flags::REARM);
-                self.state.backlog = Some(std::mem::replace(turn.out, spare.take()));
+                self.state.backlog = Some(std::mem::replace(&mut turn.out, spare.take()));
             }
             Some(backlog) if backlog.is_empty() => {
                 self.state.flags.set(Flags::REARM);
@@ -91,7 +107,7 @@ impl Session {
             self.state.flags.clear(Flags::ANSWERED);
         }
         if let Some(line) = &self.state.line {
-            line.unsent.store(self.state.unsent(turn.out), Ordering::SeqCst);
+            line.unsent.store(self.state.unsent(&turn.out), Ordering::SeqCst);
         }
         self.state.backlog.is_none() && self.all_sent(turn.now)
     }
@@ -171,7 +187,7 @@ impl Session {
     }
 
     /// Calls `on_drain` if it is owed and there is room. True if it was called.
-    pub(crate) fn drain(&mut self, turn: &mut Turn<'_>) -> bool {
+    pub(crate) fn drain(&mut self, turn: &mut Turn) -> bool {
         let drain = self.can_drain();
         if drain {
             self.state.flags.clear(Flags::PRESSED);
@@ -189,6 +205,16 @@ impl Session {
             && self.state.phase == Phase::Open
             && unsent <= self.state.low_mark()
     }
+}
+
+/// What became of a reply.
+pub(crate) enum Answer {
+    /// All was sent, and there is nothing else to do.
+    Sent,
+    /// The first write had this result: [`flush_any`](Session::flush_any) goes on from there.
+    Begun(io::Result<usize>),
+    /// There is more to say than a reply, or none.
+    Other,
 }
 
 /// Output buffers that nobody uses, for the next session that the kernel refuses.

@@ -7,14 +7,8 @@ use std::sync::atomic::Ordering;
 /// What a session knows of its protocol.
 pub(crate) trait Protocol: Send {
     /// Handles frames at the start of `input`, until the input, the turn or the session ends.
-    fn frames(
-        &mut self,
-        input: &[u8],
-        edge: Edge,
-        state: &mut State,
-        turn: &mut Turn<'_>,
-    ) -> Progress;
-    fn call(&mut self, call: Call, state: &mut State, turn: &mut Turn<'_>);
+    fn frames(&mut self, input: &[u8], edge: Edge, state: &mut State, turn: &mut Turn) -> Progress;
+    fn call(&mut self, call: Call, state: &mut State, turn: &mut Turn);
     fn closed(&mut self, reason: &CloseReason);
 }
 
@@ -47,13 +41,7 @@ pub(crate) struct Speech<C, H> {
 }
 
 impl<C: Codec, H: Handler<C>> Protocol for Speech<C, H> {
-    fn frames(
-        &mut self,
-        input: &[u8],
-        edge: Edge,
-        state: &mut State,
-        turn: &mut Turn<'_>,
-    ) -> Progress {
+    fn frames(&mut self, input: &[u8], edge: Edge, state: &mut State, turn: &mut Turn) -> Progress {
         let mut used = 0;
         // A datagram is at least one frame, even an empty one.
         let mut first = edge == Edge::Message;
@@ -62,11 +50,8 @@ impl<C: Codec, H: Handler<C>> Protocol for Speech<C, H> {
                 return Progress { used, hungry: false, need: 0 };
             }
             let rest = &input[used..];
-            let found = match self.codec.find(rest, edge) {
-                Ok(Found::Frame { body, used }) => match rest.get(body) {
-                    Some(body) if used <= rest.len() && (used > 0 || first) => Ok((body, used)),
-                    _ => Err(broken_promise()),
-                },
+            let (body, length) = match self.codec.find(rest, edge) {
+                Ok(Found::Frame { body, used }) => (body, used),
                 Ok(Found::Skip { used: skipped, first: begins })
                     if (1..=rest.len()).contains(&skipped) =>
                 {
@@ -77,38 +62,35 @@ impl<C: Codec, H: Handler<C>> Protocol for Speech<C, H> {
                     turn.skipped.fetch_add(begins.into(), Ordering::Relaxed);
                     continue;
                 }
-                Ok(Found::Skip { .. }) => Err(broken_promise()),
                 Ok(Found::Need(need)) if edge == Edge::Open => {
                     return Progress { used, hungry: true, need };
                 }
                 Ok(Found::Nothing) if edge == Edge::Open => {
                     return Progress { used, hungry: true, need: 0 };
                 }
-                Ok(Found::Need(_) | Found::Nothing) => Err(FrameError::truncated(rest)),
-                Err(error) => Err(error),
+                other => return self.no_frame(other, rest, used, state),
             };
-            let handled = found.and_then(|(body, frame_used)| {
-                let frame = self.codec.view(body)?;
-                used += frame_used;
-                turn.frames_left -= 1;
-                state.note_frame(turn.now);
-                let mut cx = Context::new(state, &self.codec, turn);
-                Ok(self.handler.on_frame(frame, &mut cx))
-            });
+            let promised = length <= rest.len() && (length > 0 || first);
+            let Some(body) = rest.get(body).filter(|_| promised) else {
+                return self.bad_frame(broken_promise(), used, state);
+            };
+            let frame = match self.codec.view(body) {
+                Ok(frame) => frame,
+                Err(error) => return self.bad_frame(error, used, state),
+            };
+            used += length;
             first = false;
-            match handled {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => state.finish(CloseReason::Handler(error)),
-                // A datagram may be forged: a bad one is dropped, the session goes on.
-                Err(_) if state.is_datagram() => return Progress { used, hungry: false, need: 0 },
-                Err(error) if self.codec.cuts(&error) => state.abort(CloseReason::Frame(error)),
-                Err(error) => state.finish(CloseReason::Frame(error)),
+            turn.frames_left -= 1;
+            state.note_frame(turn.now);
+            let mut cx = Context::new(state, &self.codec, turn);
+            if let Err(error) = self.handler.on_frame(frame, &mut cx) {
+                state.finish(CloseReason::Handler(error));
             }
         }
         Progress { used, hungry: true, need: 0 }
     }
 
-    fn call(&mut self, call: Call, state: &mut State, turn: &mut Turn<'_>) {
+    fn call(&mut self, call: Call, state: &mut State, turn: &mut Turn) {
         let mut cx = Context::new(state, &self.codec, turn);
         let outcome = match call {
             Call::Open => self.handler.on_open(&mut cx),
@@ -126,6 +108,37 @@ impl<C: Codec, H: Handler<C>> Protocol for Speech<C, H> {
 
     fn closed(&mut self, reason: &CloseReason) {
         self.handler.on_close(reason);
+    }
+}
+
+impl<C: Codec, H> Speech<C, H> {
+    /// The input is at its end, or the codec has failed.
+    #[cold]
+    fn no_frame(
+        &self,
+        found: Result<Found, FrameError>,
+        rest: &[u8],
+        used: usize,
+        state: &mut State,
+    ) -> Progress {
+        let error = match found {
+            Ok(Found::Need(_) | Found::Nothing) => FrameError::truncated(rest),
+            Ok(Found::Frame { .. } | Found::Skip { .. }) => broken_promise(),
+            Err(error) => error,
+        };
+        self.bad_frame(error, used, state)
+    }
+
+    #[cold]
+    fn bad_frame(&self, error: FrameError, used: usize, state: &mut State) -> Progress {
+        if state.is_datagram() {
+            // It may be forged: it is dropped, the session goes on.
+        } else if self.codec.cuts(&error) {
+            state.abort(CloseReason::Frame(error));
+        } else {
+            state.finish(CloseReason::Frame(error));
+        }
+        Progress { used, hungry: false, need: 0 }
     }
 }
 

@@ -8,18 +8,14 @@ use crate::codec::{Lines, Oversize};
 use crate::handler::{Context, Outcome, Remote};
 use crate::mailbox::{Bell, Mailbox};
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
 use std::task::Waker;
 use std::time::Duration;
 
 /// A session, what it wrote, and how much the pretended kernel takes.
 struct Rig {
     session: Option<Box<Session>>,
-    letters: Arc<Mailbox<Letter>>,
-    skipped: AtomicU64,
-    out: Box<Out>,
+    turn: Turn,
     spare: Spare,
-    now: Instant,
     sent: Vec<u8>,
     /// How many bytes the kernel takes before it would block.
     room: usize,
@@ -102,11 +98,13 @@ impl Rig {
         let session = Session::new(lines, handler, peer, Side::Accepted, limits, now);
         let mut rig = Rig {
             session: Some(session),
-            letters: Mailbox::new(Bell::new(Waker::noop().clone()), 1024),
-            skipped: AtomicU64::new(0),
-            out: Box::new(Out::new(1024)),
+            turn: Turn::new(
+                Box::new(Out::new(1024)),
+                Mailbox::new(Bell::new(Waker::noop().clone()), 1024),
+                Arc::default(),
+                now,
+            ),
             spare: Spare::new(1024),
-            now,
             sent: Vec::new(),
             room: usize::MAX,
             shut: false,
@@ -117,22 +115,14 @@ impl Rig {
         (rig, remote)
     }
 
-    fn turn<T>(&mut self, act: impl FnOnce(&mut Session, &mut Turn<'_>) -> T) -> T {
-        let session = self.session.as_mut().unwrap();
-        let mut turn = Turn {
-            now: self.now,
-            input: &[],
-            whole: self.out.mark(),
-            out: &mut self.out,
-            letters: &self.letters,
-            token: 0,
-            frames_left: session.state().limits.frames_per_turn,
-            skipped: &self.skipped,
-        };
-        let result = act(session, &mut turn);
+    fn turn<T>(&mut self, act: impl FnOnce(&mut Session, &mut Turn) -> T) -> T {
+        let Rig { session, turn, .. } = self;
+        let session = session.as_mut().unwrap();
+        turn.begin(0, session.state().limits.frames_per_turn, &[]);
+        let result = act(session, turn);
         loop {
             let (room, sent) = (&mut self.room, &mut self.sent);
-            self.shut |= session.flush(&mut turn, &mut self.spare, |bytes| {
+            self.shut |= session.flush(turn, &[], &mut self.spare, |bytes| {
                 let count = bytes.len().min(*room);
                 if count == 0 {
                     return Err(io::ErrorKind::WouldBlock.into());
@@ -141,7 +131,7 @@ impl Rig {
                 sent.extend_from_slice(&bytes[..count]);
                 Ok(count)
             });
-            if !session.drain(&mut turn) {
+            if !session.drain(turn) {
                 return result;
             }
         }
@@ -164,15 +154,15 @@ impl Rig {
     }
 
     fn pass(&mut self, seconds: u64) {
-        self.now += Duration::from_secs(seconds);
-        if self.session.as_ref().unwrap().deadline().is_some_and(|due| due <= self.now) {
+        self.turn.now += Duration::from_secs(seconds);
+        if self.session.as_ref().unwrap().deadline().is_some_and(|due| due <= self.turn.now) {
             self.turn(Session::tick);
         }
     }
 
     fn deliver(&mut self) {
         let mut batch = Batch::new();
-        self.letters.take(&mut batch);
+        self.turn.letters.take(&mut batch);
         for letter in batch {
             self.turn(|session, turn| session.deliver(letter.what, turn));
         }
@@ -242,7 +232,7 @@ fn a_line_that_is_skipped_is_not_kept_and_is_counted_once() {
         }
         rig.read(b"\nafter\n");
         assert_eq!(rig.log(), ["open", "frame before", "frame after"]);
-        assert_eq!(rig.skipped.load(Ordering::Relaxed), 1);
+        assert_eq!(rig.turn.skipped.load(Ordering::Relaxed), 1);
         rig.read(b"too long a line, and no end");
         rig.turn(Session::eof);
         assert_eq!(rig.close().0, "closed by the peer");
@@ -494,14 +484,14 @@ fn what_we_send_does_not_put_off_the_first_message() {
     let (mut rig, remote) = Rig::new(|limits| {
         limits.first_message_timeout = Some(Duration::from_secs(10));
     });
-    rig.now += Duration::from_secs(9);
+    rig.turn.now += Duration::from_secs(9);
     remote.send("news").unwrap();
     let mut batch = Batch::new();
-    rig.letters.take(&mut batch);
+    rig.turn.letters.take(&mut batch);
     let letter = batch.pop_front().unwrap();
     rig.turn(|session, turn| session.deliver(letter.what, turn));
     assert_eq!(rig.sent, b"news\n");
-    rig.now += Duration::from_secs(2);
+    rig.turn.now += Duration::from_secs(2);
     rig.turn(Session::tick);
     let (reason, _) = rig.session.take().unwrap().conclude();
     assert!(matches!(reason, CloseReason::FirstMessageTimeout), "{reason}");
@@ -531,7 +521,7 @@ fn a_datagram_peer_that_asks_and_does_not_read_stalls() {
     rig.room = 0;
     for _ in 0..4 {
         rig.turn(|session, turn| session.receive_message(b"x", turn));
-        rig.now += Duration::from_secs(2);
+        rig.turn.now += Duration::from_secs(2);
         rig.turn(Session::tick);
     }
     let (reason, _) = rig.session.take().unwrap().conclude();
@@ -546,12 +536,12 @@ fn a_frame_that_is_refused_is_not_asked_for_before_there_is_room() {
     rig.room = 0;
     remote.send(&"x".repeat(1000)).unwrap();
     let mut batch = Batch::new();
-    rig.letters.take(&mut batch);
+    rig.turn.letters.take(&mut batch);
     while let Some(letter) = batch.pop_front() {
         rig.turn(|session, turn| session.deliver(letter.what, turn));
     }
     assert!(matches!(remote.send(&"y".repeat(1010)), Err(crate::handler::SendError::Full)));
-    rig.letters.take(&mut batch);
+    rig.turn.letters.take(&mut batch);
     while let Some(letter) = batch.pop_front() {
         rig.turn(|session, turn| session.deliver(letter.what, turn));
     }

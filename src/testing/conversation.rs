@@ -4,7 +4,7 @@ use super::heard::Heard;
 use crate::addr::Peer;
 use crate::buffer::Out;
 use crate::codec::{Codec, FrameError};
-use crate::handler::{CloseReason, Handler, Letter, Side, Turn};
+use crate::handler::{CloseReason, Handler, Side, Turn};
 use crate::limits::Limits;
 use crate::mailbox::{Bell, Mailbox};
 use crate::session::{Batch, Session, Spare};
@@ -13,7 +13,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -50,12 +49,9 @@ pub struct Conversation<C: Codec> {
     reason: Option<CloseReason>,
     /// The peer's own: what it says and hears is encoded as the handler does it.
     codec: C,
-    letters: Arc<Mailbox<Letter>>,
-    skipped: AtomicU64,
-    out: Box<Out>,
+    turn: Turn,
     spare: Spare,
     began: Instant,
-    now: Instant,
     /// Said and not taken yet: messages, or pieces of a stream.
     said: VecDeque<Vec<u8>>,
     /// The peer has said its last.
@@ -102,12 +98,9 @@ impl<C: Codec> Conversation<C> {
             session: Some(session),
             reason: None,
             codec,
-            letters,
-            skipped: AtomicU64::new(0),
-            out: Box::new(Out::new(OUT_BYTES)),
+            turn: Turn::new(Box::new(Out::new(OUT_BYTES)), letters, Arc::default(), now),
             spare: Spare::new(OUT_BYTES),
             began: now,
-            now,
             said: VecDeque::new(),
             through: false,
             heard: Heard::new(messages),
@@ -169,22 +162,22 @@ impl<C: Codec> Conversation<C> {
 
     /// Lets this much time pass. Timers and limits run out each at its own time, in order.
     pub fn advance(&mut self, by: Duration) {
-        let until = self.now + by.min(LONGEST);
+        let until = self.turn.now + by.min(LONGEST);
         self.run();
         while let Some(due) = self.session.as_ref().and_then(|session| session.deadline()) {
             if due > until {
                 break;
             }
-            self.now = due.max(self.now);
+            self.turn.now = due.max(self.turn.now);
             self.turn(Session::tick);
             self.run();
         }
-        self.now = until;
+        self.turn.now = until;
     }
 
     /// How much time has passed since the beginning.
     pub fn elapsed(&self) -> Duration {
-        self.now - self.began
+        self.turn.now - self.began
     }
 
     /// Delivers what [`Remote`](crate::handler::Remote)s of this session have sent. Everything else
@@ -266,9 +259,9 @@ impl<C: Codec> Conversation<C> {
             self.conclude();
             return false;
         }
-        if !self.letters.is_empty() {
+        if !self.turn.letters.is_empty() {
             let mut batch = Batch::new();
-            self.letters.take(&mut batch);
+            self.turn.letters.take(&mut batch);
             self.turn(|session, turn| {
                 batch.drain(..).for_each(|letter| session.deliver(letter.what, turn));
             });
@@ -315,23 +308,14 @@ impl<C: Codec> Conversation<C> {
     }
 
     /// One turn of the session: `act`, and then what it said goes out.
-    fn turn<T: Default>(&mut self, act: impl FnOnce(&mut Session, &mut Turn<'_>) -> T) -> T {
-        let Conversation { session, letters, skipped, out, spare, now, heard, .. } = self;
+    fn turn<T: Default>(&mut self, act: impl FnOnce(&mut Session, &mut Turn) -> T) -> T {
+        let Conversation { session, turn, spare, heard, .. } = self;
         let Some(session) = session else { return T::default() };
-        let mut turn = Turn {
-            input: &[],
-            now: *now,
-            whole: out.mark(),
-            out,
-            letters,
-            token: 0,
-            frames_left: session.state().limits.frames_per_turn.max(1),
-            skipped,
-        };
-        let result = act(session, &mut turn);
+        turn.begin(0, session.state().limits.frames_per_turn.max(1), &[]);
+        let result = act(session, turn);
         for _ in 0..DRAINS_PER_TURN {
-            heard.ended |= session.flush(&mut turn, spare, |bytes| heard.take(bytes));
-            if !session.drain(&mut turn) {
+            heard.ended |= session.flush(turn, &[], spare, |bytes| heard.take(bytes));
+            if !session.drain(turn) {
                 break;
             }
         }
@@ -344,7 +328,7 @@ impl<C: Codec> Conversation<C> {
         self.heard.ended |= !self.heard.reset;
         let (reason, panicked) = session.conclude();
         self.reason = Some(if panicked { CloseReason::Panicked } else { reason });
-        self.letters.close();
+        self.turn.letters.close();
     }
 }
 

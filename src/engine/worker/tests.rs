@@ -82,7 +82,7 @@ fn a_worker_waits_for_the_gate_and_not_for_a_time_that_is_past() {
     let mut worker = worker(1);
     assert!(worker.common.gate.try_enter());
     worker.doors = Doors::closed_until(Instant::now());
-    worker.desk.now = Instant::now();
+    worker.desk.turn.now = Instant::now();
     worker.reopen();
     assert_eq!(worker.timeout(), None);
     worker.common.gate.leave();
