@@ -39,7 +39,7 @@ impl Service {
 }
 
 /// The longest line, as in sockeye's `Lines`.
-const LINE_MAX: usize = 8 * 1024;
+pub const LINE_MAX: usize = 8 * 1024;
 
 /// A connection's state.
 #[derive(Debug)]

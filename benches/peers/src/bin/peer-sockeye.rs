@@ -1,11 +1,11 @@
 //! sockeye, with the engine as a further argument: `.. echo|reverse events|threads`.
 
-use peers::protocol::Service;
+use peers::protocol::{LINE_MAX, Service};
 use peers::{Arguments, Transport};
 use sockeye::Server;
-use sockeye::codec::{Bytes, Lines};
+use sockeye::codec::{Bytes, Codec, Delimited};
 use sockeye::engine::AnyEngine;
-use sockeye::handler::Outcome;
+use sockeye::handler::Context;
 use sockeye::limits::Limits;
 use std::error::Error;
 
@@ -24,16 +24,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     let server = server.engine(engine).limits(limits);
     match arguments.service {
         Service::Echo => server.codec(Bytes::default()).run(|bytes, cx| cx.send(bytes))?,
-        Service::Reverse => {
-            let mut reply = Vec::new();
-            server.codec(Lines::default()).run(move |line, cx| {
-                reply.clear();
-                reply.extend(line.bytes().rev());
-                // The bytes of ASCII text, in any order, are text; the load sends no other.
-                cx.send(std::str::from_utf8(&reply)?);
-                Outcome::Ok(())
-            })?
+        // Bytes, as the peers take them: `Lines` would see to it that they are text.
+        Service::Reverse if arguments.transport == Transport::Udp => {
+            server.codec(Bytes::default()).run(reverse())?
         }
+        Service::Reverse => server.codec(Delimited::by(b"\n", LINE_MAX)).run(reverse())?,
     };
     Ok(())
+}
+
+/// Sends every frame back from its last byte to its first.
+fn reverse<C: Codec<Item = [u8]>>() -> impl FnMut(&[u8], &mut Context<'_, C>) + Clone + Send {
+    let mut reply = Vec::new();
+    move |frame, cx| {
+        reply.clear();
+        reply.extend(frame.iter().rev());
+        cx.send(&reply);
+    }
 }

@@ -22,6 +22,8 @@ pub struct Server {
     pub binary: &'static str,
     /// What follows the address and the service.
     pub engine: Option<&'static str>,
+    /// With how many idle connections its memory is looked at.
+    pub idle: usize,
 }
 
 /// The cell that measures memory and not time.
@@ -91,14 +93,18 @@ pub const CELLS: [Cell; 8] = [
     },
 ];
 
+/// Idle connections of an event loop, and of a server with a thread for each.
+const MANY: usize = 10_000;
+const FEW: usize = 1000;
+
 /// Ours first.
 pub const SERVERS: [Server; 6] = [
-    Server { name: "sockeye events", binary: "peer-sockeye", engine: Some("events") },
-    Server { name: "sockeye threads", binary: "peer-sockeye", engine: Some("threads") },
-    Server { name: "epoll", binary: "peer-epoll", engine: None },
-    Server { name: "mio", binary: "peer-mio", engine: None },
-    Server { name: "tokio", binary: "peer-tokio", engine: None },
-    Server { name: "std", binary: "peer-std", engine: None },
+    Server { name: "sockeye events", binary: "peer-sockeye", engine: Some("events"), idle: MANY },
+    Server { name: "sockeye threads", binary: "peer-sockeye", engine: Some("threads"), idle: FEW },
+    Server { name: "epoll", binary: "peer-epoll", engine: None, idle: MANY },
+    Server { name: "mio", binary: "peer-mio", engine: None, idle: MANY },
+    Server { name: "tokio", binary: "peer-tokio", engine: None, idle: MANY },
+    Server { name: "std", binary: "peer-std", engine: None, idle: FEW },
 ];
 
 /// How many of [`SERVERS`] are ours.

@@ -69,12 +69,18 @@ pub fn ratios(cells: &[&'static Cell], results: &Results) -> String {
 /// Memory for each idle connection.
 pub fn idle(idle: &[(&str, (usize, f64))]) -> String {
     let mut text = String::new();
-    let Some((_, (count, _))) = idle.first() else { return text };
-    text.push_str("| bytes an idle connection |");
+    if idle.is_empty() {
+        return text;
+    }
+    text.push_str("| idle connections |");
     for (name, _) in idle {
         let _ = write!(text, " {name} |");
     }
-    let _ = write!(text, "\n|---|{}\n| of {count} |", "--:|".repeat(idle.len()));
+    let _ = write!(text, "\n|---|{}\n| how many |", "--:|".repeat(idle.len()));
+    for (_, (count, _)) in idle {
+        let _ = write!(text, " {count} |");
+    }
+    text.push_str("\n| bytes each |");
     for (_, (_, bytes)) in idle {
         let _ = write!(text, " {bytes:.0} |");
     }

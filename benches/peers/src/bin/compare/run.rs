@@ -50,9 +50,6 @@ impl Drop for Process {
 /// What a load may take beyond its own time: connecting, and a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Connections that are opened to see what an idle one costs.
-const IDLE_CONNECTIONS: usize = 1000;
-
 impl Bench {
     pub fn new(seconds: f64) -> Result<Bench, Failure> {
         let binaries = std::env::current_exe()?.parent().ok_or("compare has no folder")?.to_owned();
@@ -110,7 +107,7 @@ impl Bench {
 
     /// How many connections were open, and the bytes that each took of the server's memory.
     pub fn idle(&mut self, server: &Server) -> Result<(usize, f64), Failure> {
-        let count = peers::raise_descriptors().saturating_sub(100).clamp(1, IDLE_CONNECTIONS);
+        let count = peers::raise_descriptors().saturating_sub(100).clamp(1, server.idle);
         let (process, at) = self.serve(server, Transport::Tcp, Service::Echo, 8 * 1024)?;
         let (pid, connections) = (process.0.id().to_string(), count.to_string());
         let arguments = ["idle", &at, "--pid", &pid, "--connections", &connections];
