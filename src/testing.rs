@@ -33,13 +33,13 @@
 //!
 //! // Without a server, and a minute in no time.
 //! let mut peer = Conversation::new(Lines::default(), Reverser);
-//! assert_eq!(peer.receive()?.as_deref(), Some("hello"));
+//! assert_eq!(peer.receive()?, Some("hello"));
 //! peer.send("stressed")?;
-//! assert_eq!(peer.receive()?.as_deref(), Some("desserts"));
+//! assert_eq!(peer.receive()?, Some("desserts"));
 //! peer.advance(Duration::from_millis(59_999));
 //! assert_eq!(peer.receive()?, None);
 //! peer.advance(Duration::from_millis(1));
-//! assert_eq!(peer.receive()?.as_deref(), Some("still there?"));
+//! assert_eq!(peer.receive()?, Some("still there?"));
 //! assert_eq!(peer.close().to_string(), "closed by the peer");
 //!
 //! // With one. It is stopped when it is dropped.

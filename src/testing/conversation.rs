@@ -8,7 +8,6 @@ use crate::handler::{CloseReason, Handler, Side, Turn};
 use crate::limits::Limits;
 use crate::mailbox::{Bell, Mailbox};
 use crate::session::{Batch, Session, Spare};
-use std::borrow::ToOwned;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -36,7 +35,7 @@ use std::time::{Duration, Instant};
 /// peer.send_bytes(b"one\ntw");
 /// assert_eq!(peer.take_bytes(), b"one\n");
 /// peer.send_bytes(b"o\n");
-/// assert_eq!(peer.receive()?.as_deref(), Some("two"));
+/// assert_eq!(peer.receive()?, Some("two"));
 ///
 /// // Ten minutes of silence, then the linger time.
 /// peer.advance(Duration::from_secs(601));
@@ -57,6 +56,8 @@ pub struct Conversation<C: Codec> {
     /// The peer has said its last.
     through: bool,
     heard: Heard,
+    /// The frame that was received last.
+    frame: Vec<u8>,
 }
 
 impl<C: Codec> Conversation<C> {
@@ -104,6 +105,7 @@ impl<C: Codec> Conversation<C> {
             said: VecDeque::new(),
             through: false,
             heard: Heard::new(messages),
+            frame: Vec::new(),
         };
         conversation.turn(Session::open);
         conversation.run();
@@ -190,21 +192,19 @@ impl<C: Codec> Conversation<C> {
         }
     }
 
-    /// The next frame that the handler sent; none if it has sent no whole one.
+    /// The next frame that the handler sent; none if it has sent no whole one. It is borrowed, and must
+    /// be let go before anything else is done.
     ///
     /// # Errors
     ///
     /// What the handler sent is no frame; it is thrown away.
-    pub fn receive(&mut self) -> Result<Option<<C::Item as ToOwned>::Owned>, FrameError>
-    where
-        C::Item: ToOwned,
-        for<'f> C::Frame<'f>: Into<<C::Item as ToOwned>::Owned>,
-    {
+    pub fn receive(&mut self) -> Result<Option<C::Frame<'_>>, FrameError> {
         self.run();
-        let received = self.heard.next_frame(&mut self.codec);
+        let Some(frame) = self.heard.next_frame(&mut self.codec)? else { return Ok(None) };
+        self.frame = frame;
         // There is room again.
         self.run();
-        received
+        self.codec.view(&self.frame).map(Some)
     }
 
     /// All bytes that the handler sent and nobody took; of messages, those of the next. Empty if there

@@ -1,7 +1,6 @@
 //! What the peer of a conversation has heard, and how it reads it.
 
 use crate::codec::{Codec, Edge, Found, FrameError};
-use std::borrow::ToOwned;
 use std::collections::VecDeque;
 use std::io;
 
@@ -52,15 +51,11 @@ impl Heard {
         bytes
     }
 
-    /// The next frame. What is none is thrown away.
+    /// The bytes of the next frame. What is none is thrown away.
     pub(super) fn next_frame<C: Codec>(
         &mut self,
         codec: &mut C,
-    ) -> Result<Option<<C::Item as ToOwned>::Owned>, FrameError>
-    where
-        C::Item: ToOwned,
-        for<'f> C::Frame<'f>: Into<<C::Item as ToOwned>::Owned>,
-    {
+    ) -> Result<Option<Vec<u8>>, FrameError> {
         let found = self.find_frame(codec);
         if found.is_err() {
             self.next_piece();
@@ -68,14 +63,7 @@ impl Heard {
         found
     }
 
-    fn find_frame<C: Codec>(
-        &mut self,
-        codec: &mut C,
-    ) -> Result<Option<<C::Item as ToOwned>::Owned>, FrameError>
-    where
-        C::Item: ToOwned,
-        for<'f> C::Frame<'f>: Into<<C::Item as ToOwned>::Owned>,
-    {
+    fn find_frame<C: Codec>(&mut self, codec: &mut C) -> Result<Option<Vec<u8>>, FrameError> {
         let edge = match (self.messages, self.ended) {
             (true, _) => Edge::Message,
             (false, true) => Edge::Eof,
@@ -85,9 +73,9 @@ impl Heard {
             match codec.find(piece, edge)? {
                 Found::Frame { body, used } if used > 0 || piece.is_empty() => {
                     let Some(body) = piece.get(body) else { return Err(outside()) };
-                    let frame = codec.view(body)?.into();
+                    let body = body.to_vec();
                     self.drop_front(used);
-                    return Ok(Some(frame));
+                    return Ok(Some(body));
                 }
                 Found::Skip { used, .. } if used > 0 => self.drop_front(used),
                 Found::Nothing | Found::Need(_) if edge == Edge::Open => return Ok(None),
