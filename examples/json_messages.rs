@@ -38,7 +38,7 @@ impl<In: DeserializeOwned + 'static, Out: Serialize + 'static> Codec for Json<In
     fn find(&mut self, input: &[u8], edge: Edge) -> Result<Found, FrameError> {
         self.0.find(input, edge)
     }
-    fn view<'a>(&self, body: &'a [u8]) -> Result<In, FrameError> {
+    fn view(&self, body: &[u8]) -> Result<In, FrameError> {
         serde_json::from_slice(body).map_err(|error| FrameError::Protocol(error.to_string().into()))
     }
     fn encode(&self, item: &Out, out: &mut Vec<u8>) -> Result<Range<usize>, FrameError> {
