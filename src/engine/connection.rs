@@ -8,6 +8,8 @@ use crate::mailbox::Mailbox;
 use crate::memory;
 use crate::session::{Answer, Session, Spare};
 use crate::sys;
+use crate::sys::batch::Outbox;
+use std::cell::RefCell;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::BorrowedFd;
@@ -163,6 +165,11 @@ impl Desk {
         settle(session, turn, &[], spare, wire);
     }
 
+    /// Gives a message back to its session that could not be sent.
+    pub(crate) fn take_back(&mut self, session: &mut Session, message: &[u8]) {
+        session.take_back(message, &self.turn, &mut self.spare);
+    }
+
     /// Gives the session a datagram. False if it was not handled.
     pub(crate) fn feed_message(
         &mut self,
@@ -187,6 +194,8 @@ pub(crate) enum Wire<'a> {
     Memory(&'a memory::Stream),
     /// A socket that it shares with others, and its peer's address.
     Shared(BorrowedFd<'a>, &'a crate::addr::AnyAddr),
+    /// The same, and what fits goes to the outbox, for the session at the token.
+    Outbox(BorrowedFd<'a>, &'a crate::addr::AnyAddr, &'a RefCell<Outbox>, u64),
 }
 
 impl Wire<'_> {
@@ -195,6 +204,17 @@ impl Wire<'_> {
             Wire::Stream(socket) => sys::io::send_now(socket, bytes),
             Wire::Memory(socket) => socket.write_now(bytes),
             Wire::Shared(socket, to) => sys::io::send_to_now(socket, bytes, to),
+            Wire::Outbox(socket, to, outbox, token) => {
+                let mut outbox = outbox.borrow_mut();
+                match outbox.push(bytes, to, token)? {
+                    true => Ok(bytes.len()),
+                    false if outbox.is_empty() && !outbox.takes(bytes.len()) => {
+                        sys::io::send_to_now(socket, bytes, to)
+                    }
+                    // Nothing overtakes what is in it.
+                    false => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            }
         }
     }
 }
@@ -231,7 +251,7 @@ fn settle_any(
             let _ = match wire {
                 Wire::Stream(socket) => sys::io::shutdown_write(socket),
                 Wire::Memory(socket) => socket.shutdown(Shutdown::Write),
-                Wire::Shared(..) => Ok(()),
+                Wire::Shared(..) | Wire::Outbox(..) => Ok(()),
             };
         }
         if session.is_steady() || round == DRAINS_PER_TURN || !session.drain(turn) {

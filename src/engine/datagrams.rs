@@ -7,8 +7,10 @@ use crate::addr::{AnyAddr, Peer, Transport};
 use crate::handler::Turn;
 use crate::poll::{Event, Interest};
 use crate::session::Session;
-use crate::sys::batch::{Inbox, Received};
+use crate::sys::batch::{Inbox, Outbox, Received};
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,11 +28,18 @@ pub(super) struct DatagramSocket {
     pub(super) armed: Option<Instant>,
     interest: Interest,
     /// Away while its datagrams are handed in.
-    inbox: Option<Inbox>,
+    boxes: Option<Box<Boxes>>,
     /// The last peer that was heard, who mostly is the next one too.
     last: Option<(AnyAddr, u64)>,
     /// The server is stopping: the socket stays only until its peers are gone.
     closing: bool,
+}
+
+/// What comes and what leaves in batches.
+struct Boxes {
+    inbox: Inbox,
+    /// Not where the kernel refuses datagrams one by one.
+    outbox: Option<RefCell<Outbox>>,
 }
 
 /// A peer's session. It writes to the socket that it shares.
@@ -43,13 +52,18 @@ pub(super) struct DatagramPeer {
 
 impl DatagramSocket {
     pub(super) fn new(listening: Listening) -> DatagramSocket {
-        let (slots, slot_bytes) = match listening.transport {
-            Transport::UnixDatagram => UNIX_INBOX,
-            _ => UDP_INBOX,
+        let boxes = match listening.transport {
+            Transport::UnixDatagram => {
+                Boxes { inbox: Inbox::new(UNIX_INBOX.0, UNIX_INBOX.1), outbox: None }
+            }
+            _ => Boxes {
+                inbox: Inbox::new(UDP_INBOX.0, UDP_INBOX.1),
+                outbox: Some(RefCell::new(Outbox::new(OUTBOX.0, OUTBOX.1))),
+            },
         };
         DatagramSocket {
             listening,
-            inbox: Some(Inbox::new(slots, slot_bytes)),
+            boxes: Some(Box::new(boxes)),
             last: None,
             peers: HashMap::new(),
             blocked: BTreeSet::new(),
@@ -98,33 +112,65 @@ impl Worker {
     fn receive_datagrams(&mut self, token: u64) {
         let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) else { return };
         let shared = socket.listening.socket.clone();
-        let Some(mut inbox) = socket.inbox.take() else { return };
+        let Some(mut boxes) = socket.boxes.take() else { return };
+        let Boxes { inbox, outbox } = &mut *boxes;
         for _ in 0..DATAGRAMS_PER_TURN / inbox.slots() {
             match inbox.receive(shared.as_fd()) {
                 Ok(count) => {
-                    (0..count).for_each(|index| self.take_in(token, &shared, &inbox.get(index)));
+                    for index in 0..count {
+                        self.take_in(token, &shared, &inbox.get(index), outbox.as_ref());
+                    }
+                    if let Some(outbox) = outbox {
+                        self.send_off(&shared, outbox.get_mut());
+                    }
                     // There may be more; the poll knows.
                     if count < inbox.slots() {
                         break;
                     }
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // An error that an earlier reply has met on its way says nothing about this
                 // socket; it is reported once and gone.
                 Err(_) => {}
             }
         }
         if let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) {
-            socket.inbox = Some(inbox);
+            socket.boxes = Some(boxes);
         }
     }
 
-    fn take_in(&mut self, token: u64, shared: &Arc<OwnedFd>, datagram: &Received<'_>) {
+    /// Sends the replies to a batch. What the kernel does not take now goes back to its session.
+    fn send_off(&mut self, shared: &OwnedFd, outbox: &mut Outbox) {
+        while let Err(error) = outbox.send(shared.as_fd()) {
+            match error.kind() {
+                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::WouldBlock => break,
+                // One datagram that cannot be sent says nothing about the next.
+                _ => drop(outbox.pop()),
+            }
+        }
+        while let Some((token, message)) = outbox.pop() {
+            let Worker { actors, desk, .. } = self;
+            if let Some(Actor::Peer(peer)) = actors.get_mut(token) {
+                desk.take_back(&mut peer.session, message);
+                self.update(token);
+            }
+        }
+        outbox.clear();
+    }
+
+    fn take_in(
+        &mut self,
+        token: u64,
+        shared: &Arc<OwnedFd>,
+        datagram: &Received<'_>,
+        outbox: Option<&RefCell<Outbox>>,
+    ) {
         let handled = match &datagram.from {
             // Else the kernel has cut it. A Unix datagram is as long as its sender's buffer.
             Ok(from) if datagram.length == datagram.bytes.len() => self
                 .peer_of(token, shared, from)
-                .is_some_and(|peer| self.hand_in(peer, datagram.bytes)),
+                .is_some_and(|peer| self.hand_in(peer, datagram.bytes, outbox)),
             _ => false,
         };
         if !handled {
@@ -150,11 +196,14 @@ impl Worker {
     }
 
     /// False if the session did not handle it, or is gone.
-    fn hand_in(&mut self, token: u64, message: &[u8]) -> bool {
+    fn hand_in(&mut self, token: u64, message: &[u8], outbox: Option<&RefCell<Outbox>>) -> bool {
         let Worker { actors, desk, .. } = self;
         let Some(Actor::Peer(peer)) = actors.get_mut(token) else { return false };
         let to = peer.session.peer().addr().clone();
-        let wire = Wire::Shared(peer.shared.as_fd(), &to);
+        let wire = match outbox {
+            Some(outbox) => Wire::Outbox(peer.shared.as_fd(), &to, outbox, token),
+            None => Wire::Shared(peer.shared.as_fd(), &to),
+        };
         let handled = desk.feed_message(&mut peer.session, token, wire, message);
         if !peer.session.is_steady() {
             self.update(token);
@@ -271,6 +320,9 @@ const DATAGRAMS_PER_TURN: usize = 64;
 
 /// Slots and their bytes: no UDP datagram is longer.
 const UDP_INBOX: (usize, usize) = (32, 64 * 1024);
+
+/// Slots and the bytes of all together. What does not fit is sent by itself.
+const OUTBOX: (usize, usize) = (64, 128 * 1024);
 
 /// A Unix datagram may be as long as its sender's buffer, which is 208 KiB unless it was changed.
 const UNIX_INBOX: (usize, usize) = (8, 256 * 1024);

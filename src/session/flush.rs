@@ -156,6 +156,22 @@ impl Session {
         }
     }
 
+    /// Takes a message back that was taken over and could not be sent now. It waits behind others.
+    pub(crate) fn take_back(&mut self, message: &[u8], turn: &Turn, spare: &mut Spare) {
+        let backlog = self.state.backlog.get_or_insert_with(|| spare.take());
+        let pushed = backlog.push(true, |out| {
+            let start = out.len();
+            out.extend_from_slice(message);
+            Ok::<_, std::convert::Infallible>(start..out.len())
+        });
+        debug_assert!(pushed.is_ok());
+        self.state.last = turn.now;
+        self.state.flags.set(Flags::REARM);
+        if let Some(line) = &self.state.line {
+            line.unsent.store(self.state.unsent(&turn.out), Ordering::SeqCst);
+        }
+    }
+
     /// All output has been sent: closes what was to be closed behind it.
     #[inline]
     fn all_sent(&mut self, now: Instant) -> bool {

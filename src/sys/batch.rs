@@ -1,6 +1,6 @@
 //! Many datagrams with one system call.
 
-use super::address::from_sock_addr;
+use super::address::{from_sock_addr, to_sock_addr};
 use crate::addr::AnyAddr;
 use socket2::{SockAddr, SockAddrStorage};
 use std::io;
@@ -112,6 +112,132 @@ impl Inbox {
     }
 }
 
+/// Datagrams that wait to leave together.
+pub(crate) struct Outbox {
+    bytes: Box<[u8]>,
+    names: Box<[libc::sockaddr_storage]>,
+    headers: Box<[libc::mmsghdr]>,
+    vectors: Box<[libc::iovec]>,
+    /// Whose they are, for the caller.
+    owners: Box<[u64]>,
+    /// The next one to be sent, the end, and the end of their bytes.
+    next: usize,
+    count: usize,
+    used: usize,
+}
+
+// SAFETY: as for the inbox.
+unsafe impl Send for Outbox {}
+
+impl Outbox {
+    /// Room for `slots` datagrams with `bytes_max` bytes together.
+    pub(crate) fn new(slots: usize, bytes_max: usize) -> Outbox {
+        // SAFETY: these are plain numbers and pointers, for which zero is a value.
+        let (name, header, vector) =
+            unsafe { (std::mem::zeroed(), std::mem::zeroed(), std::mem::zeroed()) };
+        Outbox {
+            bytes: vec![0; bytes_max].into(),
+            names: vec![name; slots].into(),
+            headers: vec![header; slots].into(),
+            vectors: vec![vector; slots].into(),
+            owners: vec![0; slots].into(),
+            next: 0,
+            count: 0,
+            used: 0,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.next == self.count
+    }
+
+    /// Whether a datagram of this size has room when nothing else waits.
+    pub(crate) fn takes(&self, length: usize) -> bool {
+        length <= self.bytes.len()
+    }
+
+    /// Adds a datagram. False if there is no room for it now.
+    ///
+    /// # Errors
+    ///
+    /// The address is none that a datagram can be sent to.
+    pub(crate) fn push(&mut self, bytes: &[u8], to: &AnyAddr, owner: u64) -> io::Result<bool> {
+        let end = self.used + bytes.len();
+        if self.count == self.headers.len() || end > self.bytes.len() {
+            return Ok(false);
+        }
+        let name = &mut self.names[self.count];
+        let name_length = write_name(to, name)?;
+        let place = &mut self.bytes[self.used..end];
+        place.copy_from_slice(bytes);
+        let vector = &mut self.vectors[self.count];
+        *vector = libc::iovec { iov_base: place.as_mut_ptr().cast(), iov_len: bytes.len() };
+        let header = &mut self.headers[self.count].msg_hdr;
+        header.msg_name = std::ptr::from_mut(name).cast();
+        header.msg_namelen = name_length;
+        header.msg_iov = vector;
+        header.msg_iovlen = 1;
+        self.owners[self.count] = owner;
+        self.count += 1;
+        self.used = end;
+        Ok(true)
+    }
+
+    /// Sends what waits, without waiting, as far as the kernel takes it: sendmmsg(2).
+    ///
+    /// # Errors
+    ///
+    /// The first datagram that is left cannot be sent, or with `WouldBlock` not now.
+    pub(crate) fn send(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        while !self.is_empty() {
+            let waiting = &mut self.headers[self.next..self.count];
+            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            // SAFETY: the headers point to names, vectors and bytes of ours, written by `push`.
+            let sent = unsafe {
+                let count = waiting.len() as libc::c_uint;
+                libc::sendmmsg(socket.as_raw_fd(), waiting.as_mut_ptr(), count, flags as _)
+            };
+            self.next += usize::try_from(sent).map_err(|_| io::Error::last_os_error())?;
+        }
+        self.clear();
+        Ok(())
+    }
+
+    /// Forgets what is left.
+    pub(crate) fn clear(&mut self) {
+        (self.next, self.count, self.used) = (0, 0, 0);
+    }
+
+    /// Takes the first datagram out that is left, with its owner.
+    pub(crate) fn pop(&mut self) -> Option<(u64, &[u8])> {
+        if self.is_empty() {
+            return None;
+        }
+        let index = self.next;
+        self.next += 1;
+        let length = self.vectors[index].iov_len;
+        let start = self.vectors[..index].iter().map(|vector| vector.iov_len).sum::<usize>();
+        Some((self.owners[index], &self.bytes[start..start + length]))
+    }
+}
+
+/// Writes an address as the kernel wants it, and says how long it is.
+fn write_name(to: &AnyAddr, name: &mut libc::sockaddr_storage) -> io::Result<libc::socklen_t> {
+    if let AnyAddr::Ip(SocketAddr::V4(to)) = to {
+        // SAFETY: a `sockaddr_storage` is large enough and aligned for a `sockaddr_in`, and both are
+        // plain numbers.
+        let v4 = unsafe { &mut *std::ptr::from_mut(name).cast::<libc::sockaddr_in>() };
+        v4.sin_family = libc::AF_INET as libc::sa_family_t;
+        v4.sin_port = to.port().to_be();
+        v4.sin_addr.s_addr = u32::from(*to.ip()).to_be();
+        return Ok(V4_BYTES);
+    }
+    let to = to_sock_addr(to)?;
+    // SAFETY: `to` is stored in a `sockaddr_storage`, all of which is initialised.
+    *name = unsafe { *to.as_ptr().cast::<libc::sockaddr_storage>() };
+    Ok(to.len())
+}
+
 const PAGE: usize = 4096;
 const NAME_BYTES: libc::socklen_t = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
 const V4_BYTES: libc::socklen_t = size_of::<libc::sockaddr_in>() as libc::socklen_t;
@@ -143,6 +269,46 @@ mod tests {
                 }
             }
             assert_eq!(got, sent);
+        }
+    }
+
+    #[test]
+    fn what_waits_leaves_together_and_what_does_not_is_handed_back() {
+        for at in ["127.0.0.1:0", "[::1]:0"] {
+            let sockets = [0; 3].map(|_| UdpSocket::bind(at).unwrap());
+            let [from, one, other] = &sockets;
+            let to = |socket: &UdpSocket| AnyAddr::Ip(socket.local_addr().unwrap());
+            let mut outbox = Outbox::new(4, 16);
+            for round in 0..3 {
+                assert!(outbox.push(b"first", &to(one), 1).unwrap());
+                assert!(outbox.push(b"second", &to(other), 2).unwrap());
+                assert!(!outbox.push(b"third!", &to(one), 1).unwrap(), "17 bytes");
+                assert!(outbox.push(b"", &to(one), 1).unwrap());
+                assert!(outbox.push(b"last", &to(one), 3).unwrap());
+                assert!(!outbox.push(b"", &to(one), 1).unwrap(), "five");
+                outbox.send(from.as_fd()).unwrap();
+                assert!(outbox.is_empty(), "round {round}");
+                let mut bytes = [0; 16];
+                for (socket, text) in [(one, "first"), (other, "second"), (one, ""), (one, "last")]
+                {
+                    let (length, sender) = socket.recv_from(&mut bytes).unwrap();
+                    assert_eq!(
+                        (&bytes[..length], sender),
+                        (text.as_bytes(), from.local_addr().unwrap())
+                    );
+                }
+            }
+            // A broadcast is not allowed unless it was asked for.
+            if from.local_addr().unwrap().is_ipv4() {
+                let everybody = AnyAddr::Ip("255.255.255.255:9".parse().unwrap());
+                outbox.push(b"good", &to(one), 1).unwrap();
+                outbox.push(b"bad", &everybody, 2).unwrap();
+                outbox.push(b"left", &to(one), 3).unwrap();
+                outbox.send(from.as_fd()).unwrap_err();
+                assert_eq!(outbox.pop(), Some((2, &b"bad"[..])));
+                outbox.send(from.as_fd()).unwrap();
+                assert_eq!(outbox.pop(), None);
+            }
         }
     }
 
