@@ -118,6 +118,13 @@ impl Out {
         lent
     }
 
+    /// Copies what was lent if it is little and more is behind it, so that all leaves with one call.
+    pub(crate) fn join(&mut self, input: &[u8]) {
+        if self.loan.len < JOINED_BYTES_MAX && self.bytes.len() > self.start {
+            self.keep_loan(input);
+        }
+    }
+
     /// Copies what was lent and not sent, because the input is about to go.
     #[inline]
     pub(crate) fn keep_loan(&mut self, input: &[u8]) {
@@ -280,9 +287,11 @@ fn page_offset(bytes: &[u8]) -> usize {
     bytes.as_ptr().align_offset(PAGE).min(PAGE)
 }
 
-/// Fewer bytes than this are copied: that costs less than a second system call, should more output
-/// come behind them, and they leave together.
-const LOAN_BYTES_MIN: usize = 4096;
+/// Fewer bytes than this are copied: that is nothing.
+const LOAN_BYTES_MIN: usize = 256;
+
+/// Copying fewer than this costs less than a second system call.
+const JOINED_BYTES_MAX: usize = 4096;
 
 /// A buffer that has grown beyond this is freed rather than kept.
 const KEEP_BYTES_MAX: usize = 1024 * 1024;
@@ -363,7 +372,7 @@ mod tests {
         out.sent(100);
         push(&mut out, false, b"more");
         assert_eq!(out.unsent(&input), &lent[100..]);
-        out.keep_loan(&input);
+        out.join(&input);
         push(&mut out, false, b"and more");
         assert_eq!(out.unsent(&[]), [&lent[100..], b"more", b"and more"].concat());
         assert_eq!(out.unsent(&[]).len(), out.len());

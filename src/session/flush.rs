@@ -47,8 +47,11 @@ impl Session {
         }
         let whole = turn.out.front(messages, input);
         let asked = whole.len();
+        if !messages && asked != turn.out.len() {
+            return Answer::Other;
+        }
         let written = write(whole);
-        if !matches!(written, Ok(count) if messages || count == asked && asked == turn.out.len()) {
+        if !matches!(written, Ok(count) if messages || count == asked) {
             return Answer::Begun(written);
         }
         turn.out.clear();
@@ -87,6 +90,7 @@ impl Session {
         if self.is_over() {
             out.clear();
         }
+        out.join(input);
         self.write_out(out, input, turn.now, blocked, write);
         out.keep_loan(input);
         match backlog {
