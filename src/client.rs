@@ -140,7 +140,7 @@ impl<S, C> Client<S, C> {
         let endpoint = endpoint?;
         let options = options.with_keepalive();
         let deadline = Instant::now() + timeout.unwrap_or(CONNECT_TIMEOUT).min(LONGEST);
-        let addresses = lookup::addresses(&endpoint)?;
+        let addresses = lookup::endpoint(&endpoint)?;
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for (index, address) in addresses.iter().enumerate() {
             // Each address has its share of the time that is left, so that a silent one leaves some

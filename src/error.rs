@@ -179,7 +179,7 @@ impl ErrorKind {
 }
 
 /// `text` without control characters and without end, for a log: it may be what somebody typed.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for (index, c) in text.chars().enumerate() {
         if index == ENDPOINT_CHARS_MAX {
