@@ -3,10 +3,11 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::time::Instant;
 
-use dns_lookup::{AddrFamily, AddrInfoHints, SockType};
+use dns_lookup::{AddrFamily, AddrInfoHints};
 
 use super::error::{LookupError, LookupErrorKind};
 use super::resolver::Resolver;
+use super::service::{Protocol, service};
 use super::system::SystemResolver;
 use crate::addr::{AnyAddr, Endpoint, Host, HostPort, IpVersion, Port, Zone};
 use crate::error::Error;
@@ -90,7 +91,7 @@ fn parts(
 ) -> Result<Vec<SocketAddr>, LookupError> {
     let port = match at.port() {
         Port::Number(number) => *number,
-        Port::Service(name) => service_port(name, datagram)?,
+        Port::Service(name) => service(name, protocol(datagram))?.port,
     };
     let addr = match at.host() {
         Host::Everywhere if at.version() == IpVersion::V4 => {
@@ -115,27 +116,16 @@ fn parts(
     Ok(vec![addr])
 }
 
-fn service_port(name: &str, datagram: bool) -> Result<u16, LookupError> {
-    let kind = if datagram { SockType::DGram } else { SockType::Stream };
-    let hints = AddrInfoHints {
-        address: AddrFamily::Inet.into(),
-        socktype: kind.into(),
-        ..AddrInfoHints::default()
-    };
-    let port = dns_lookup::getaddrinfo(None, Some(name), Some(hints))
-        .ok()
-        .and_then(|mut infos| infos.next()?.ok())
-        .map(|info| info.sockaddr.port());
-    let protocol = if datagram { "UDP" } else { "TCP" };
-    port.ok_or_else(|| {
-        let words = format!("no {protocol} service `{name}` is known here");
-        LookupError::with_words(LookupErrorKind::NotFound, name, words)
-    })
+fn protocol(datagram: bool) -> Protocol {
+    match datagram {
+        true => Protocol::Udp,
+        false => Protocol::Tcp,
+    }
 }
 
 /// `if_nametoindex(3)`, which resolvers call for the zone of a link-local literal, and only of such
 /// a one: hence the address, which is else of no interest.
-fn interface_index(name: &str) -> Result<u32, LookupError> {
+pub(super) fn interface_index(name: &str) -> Result<u32, LookupError> {
     let literal = format!("fe80::1%{name}");
     let hints = AddrInfoHints { address: AddrFamily::Inet6.into(), ..AddrInfoHints::default() };
     let found = dns_lookup::getaddrinfo(Some(&literal), None, Some(hints))
