@@ -1,7 +1,23 @@
-//! The system's resolver.
+//! The system's resolver, under a deadline.
+//!
+//! `getaddrinfo(3)` can neither be told when to stop nor be interrupted. So a lookup with a deadline
+//! runs on a thread of a small pool, and who waits leaves at the deadline; the lookup goes on until libc
+//! gives up. Lookups are *flights*: whoever asks the same boards the same one.
+//!
+//! ```text
+//!  resolve(..) ─► flight ─► queue ─► thread: getaddrinfo ─► answer ─► all who wait
+//!                   ▲                           each of them leaves at a deadline of its own
+//!          the same question
+//! ```
 
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use dns_lookup::{AddrFamily, AddrInfoHints, SockType};
 
@@ -9,32 +25,248 @@ use super::error::{LookupError, LookupErrorKind, check_name};
 use super::resolver::{Resolver, gather};
 use crate::addr::IpVersion;
 
-/// The system's resolver: `getaddrinfo(3)`.
+/// The system's resolver: `getaddrinfo(3)`, which asks hosts files and name servers as the machine is
+/// set up to.
+///
+/// With a deadline it returns in time, whatever the name server does. Without one it asks on the
+/// calling thread.
+///
+/// What keeps a dead name server from taking the program with it: at most 32 threads (or as many as
+/// [`with_threads_max`](Self::with_threads_max) says) look names up, and they end after 10 s without
+/// work; the same name is looked up once for all who ask at the same time, each with a deadline of its
+/// own; at most 1,024 names wait for a thread. Lookups that nobody waits for any more are abandoned:
+/// they hold their threads until libc gives up. While every thread is held so, and while the queue is
+/// full, a new lookup is refused with [`Busy`](LookupErrorKind::Busy) at once.
+///
+/// Cheap to clone; clones share their threads.
+///
+/// ```
+/// use sockeye::addr::IpVersion;
+/// use sockeye::lookup::{Resolver, SystemResolver};
+/// use std::time::{Duration, Instant};
+/// let deadline = Instant::now() + Duration::from_secs(5);
+/// let found = SystemResolver::shared().resolve("localhost", IpVersion::Any, Some(deadline))?;
+/// assert!(found.iter().all(|address| address.ip().is_loopback()));
+/// # Ok::<(), sockeye::lookup::LookupError>(())
+/// ```
 #[derive(Debug, Clone)]
-pub struct SystemResolver {}
+pub struct SystemResolver {
+    pool: Arc<Pool>,
+}
 
 impl SystemResolver {
-    /// The one of this process.
+    /// The one that the whole process shares: what servers and clients use unless told otherwise.
     pub fn shared() -> Self {
-        SystemResolver {}
+        static SHARED: LazyLock<SystemResolver> =
+            LazyLock::new(|| SystemResolver::with_threads_max(THREADS_MAX));
+        SHARED.clone()
+    }
+
+    /// One with threads of its own, at most so many, and at least one.
+    pub fn with_threads_max(threads_max: usize) -> Self {
+        SystemResolver::asking(threads_max, Box::new(ask))
+    }
+
+    fn asking(threads_max: usize, ask: Ask) -> Self {
+        let (state, work) = (Mutex::default(), Condvar::new());
+        SystemResolver {
+            pool: Arc::new(Pool { state, work, threads_max: threads_max.max(1), ask }),
+        }
+    }
+
+    /// How many threads there are now.
+    pub fn threads(&self) -> usize {
+        self.pool.lock().threads
+    }
+
+    /// How many lookups go on that nobody waits for any more.
+    pub fn abandoned(&self) -> usize {
+        self.pool.lock().abandoned
     }
 }
 
 impl Resolver for SystemResolver {
-    fn resolve(
-        &self,
-        name: &str,
-        version: IpVersion,
-        _deadline: Option<Instant>,
-    ) -> Result<Vec<SocketAddr>, LookupError> {
+    fn resolve(&self, name: &str, version: IpVersion, deadline: Option<Instant>) -> Answer {
         check_name(name)?;
-        ask(name, version)
+        match deadline {
+            None => (self.pool.ask)(name, version),
+            Some(deadline) => self.pool.resolve((name.to_owned(), version), deadline),
+        }
+    }
+}
+
+type Answer = Result<Vec<SocketAddr>, LookupError>;
+type Question = (String, IpVersion);
+type Ask = Box<dyn Fn(&str, IpVersion) -> Answer + Send + Sync>;
+
+struct Pool {
+    state: Mutex<State>,
+    /// Rung when there is something in the queue.
+    work: Condvar,
+    threads_max: usize,
+    ask: Ask,
+}
+
+#[derive(Default)]
+struct State {
+    /// Every question that is queued or being asked.
+    flights: HashMap<Question, Flight>,
+    /// Those that no thread has taken yet.
+    queue: VecDeque<Question>,
+    threads: usize,
+    idle: usize,
+    abandoned: usize,
+}
+
+struct Flight {
+    landing: Arc<Landing>,
+    waiters: usize,
+    departed: bool,
+}
+
+/// Where they wait who share a flight. Set and rung under the lock of the pool.
+#[derive(Default)]
+struct Landing {
+    answer: OnceLock<Answer>,
+    landed: Condvar,
+}
+
+impl Pool {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn resolve(self: &Arc<Self>, question: Question, deadline: Instant) -> Answer {
+        let mut state = self.lock();
+        let landing = self.board(&mut state, &question)?;
+        loop {
+            if let Some(answer) = landing.answer.get() {
+                return answer.clone();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                state.leave(&question);
+                return Err(LookupError::new(LookupErrorKind::TimedOut, &question.0));
+            }
+            let waited = landing.landed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// A place on the flight with this question; a new one if there is none.
+    fn board(
+        self: &Arc<Self>,
+        state: &mut State,
+        question: &Question,
+    ) -> Result<Arc<Landing>, LookupError> {
+        if let Some(flight) = state.flights.get_mut(question) {
+            if flight.waiters == 0 {
+                state.abandoned -= 1;
+            }
+            flight.waiters += 1;
+            return Ok(Arc::clone(&flight.landing));
+        }
+        if state.abandoned >= self.threads_max || state.queue.len() >= QUEUE_MAX {
+            return Err(LookupError::new(LookupErrorKind::Busy, &question.0));
+        }
+        let landing = Arc::new(Landing::default());
+        let flight = Flight { landing: Arc::clone(&landing), waiters: 1, departed: false };
+        state.flights.insert(question.clone(), flight);
+        state.queue.push_back(question.clone());
+        if state.queue.len() > state.idle && state.threads < self.threads_max {
+            if let Err(error) = self.spawn() {
+                // Others may come to it, if there are any.
+                if state.threads == 0 {
+                    state.leave(question);
+                    let kind = LookupErrorKind::Other;
+                    return Err(LookupError::with_source(kind, &question.0, error));
+                }
+            } else {
+                state.threads += 1;
+            }
+        }
+        self.work.notify_one();
+        Ok(landing)
+    }
+
+    fn spawn(self: &Arc<Self>) -> io::Result<()> {
+        let pool = Arc::clone(self);
+        thread::Builder::new().name("sockeye-lookup".to_owned()).spawn(move || pool.work())?;
+        Ok(())
+    }
+
+    /// What a thread does until it has been idle for long enough.
+    fn work(&self) {
+        let mut state = self.lock();
+        loop {
+            let Some(question) = state.depart() else {
+                state.idle += 1;
+                let waited = self.work.wait_timeout(state, IDLE_MAX);
+                let (guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                state = guard;
+                state.idle -= 1;
+                if timeout.timed_out() && state.queue.is_empty() {
+                    state.threads -= 1;
+                    return;
+                }
+                continue;
+            };
+            drop(state);
+            let (name, version) = &question;
+            // A thread that died would leave its flight in the air for ever.
+            let answer = catch_unwind(AssertUnwindSafe(|| (self.ask)(name, *version)));
+            let answer = answer.unwrap_or_else(|_| {
+                Err(LookupError::with_words(LookupErrorKind::Other, name, "the lookup panicked"))
+            });
+            state = self.lock();
+            state.land(&question, answer);
+        }
+    }
+}
+
+impl State {
+    /// The next question to ask.
+    fn depart(&mut self) -> Option<Question> {
+        let question = self.queue.pop_front()?;
+        if let Some(flight) = self.flights.get_mut(&question) {
+            flight.departed = true;
+        }
+        Some(question)
+    }
+
+    fn land(&mut self, question: &Question, answer: Answer) {
+        let Some(flight) = self.flights.remove(question) else { return };
+        if flight.waiters == 0 {
+            self.abandoned -= 1;
+        }
+        let _ = flight.landing.answer.set(answer); // nobody else sets it
+        flight.landing.landed.notify_all();
+    }
+
+    /// One waiter goes. A flight without any is abandoned, or if it still stands, cancelled.
+    fn leave(&mut self, question: &Question) {
+        let Some(flight) = self.flights.get_mut(question) else { return };
+        flight.waiters -= 1;
+        match (flight.waiters, flight.departed) {
+            (0, true) => self.abandoned += 1,
+            (0, false) => {
+                self.flights.remove(question);
+                self.queue.retain(|queued| queued != question);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("threads_max", &self.threads_max).finish_non_exhaustive()
     }
 }
 
 /// No flags: above all not the canonical name, on which `dns_lookup` panics if it is not UTF-8.
 /// (`AI_ADDRCONFIG` would hide `::1` on a machine without IPv6 elsewhere.)
-fn ask(name: &str, version: IpVersion) -> Result<Vec<SocketAddr>, LookupError> {
+fn ask(name: &str, version: IpVersion) -> Answer {
     let family = match version {
         IpVersion::Any => 0,
         IpVersion::V4 => AddrFamily::Inet.into(),
@@ -49,5 +281,169 @@ fn ask(name: &str, version: IpVersion) -> Result<Vec<SocketAddr>, LookupError> {
     match found.is_empty() {
         true => Err(LookupError::new(LookupErrorKind::NoData, name)),
         false => Ok(found),
+    }
+}
+
+/// Enough for a busy program with a healthy name server, and no burden where it is dead.
+const THREADS_MAX: usize = 32;
+/// A queue so long is a flood.
+const QUEUE_MAX: usize = 1024;
+/// Lookups come in bursts; a thread costs little until the next.
+const IDLE_MAX: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn in_ms(ms: u64) -> Option<Instant> {
+        Some(Instant::now() + Duration::from_millis(ms))
+    }
+
+    fn one() -> Answer {
+        Ok(vec!["192.0.2.1:0".parse().unwrap()])
+    }
+
+    /// Answers when told to, in any order of questions; counts what it was asked.
+    fn slow(threads_max: usize) -> (SystemResolver, mpsc::Sender<Answer>, Arc<AtomicUsize>) {
+        let (tell, told) = mpsc::channel();
+        let (told, asked) = (Mutex::new(told), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&asked);
+        let ask = move |_: &str, _| {
+            count.fetch_add(1, Ordering::SeqCst);
+            told.lock().unwrap().recv().unwrap_or_else(|_| one())
+        };
+        (SystemResolver::asking(threads_max, Box::new(ask)), tell, asked)
+    }
+
+    fn until(what: impl Fn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !what() {
+            assert!(Instant::now() < deadline, "it never came to that");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn waiters(resolver: &SystemResolver, name: &str) -> usize {
+        let key = (name.to_owned(), IpVersion::Any);
+        resolver.pool.lock().flights.get(&key).map_or(0, |flight| flight.waiters)
+    }
+
+    #[test]
+    fn the_same_question_is_asked_once_and_each_waiter_keeps_its_deadline() {
+        let (resolver, tell, asked) = slow(4);
+        let resolve = |deadline| resolver.resolve("a", IpVersion::Any, deadline);
+        thread::scope(|scope| {
+            let patient: Vec<_> =
+                (0..5).map(|_| scope.spawn(|| resolve(Some(Instant::now() + PATIENCE)))).collect();
+            until(|| waiters(&resolver, "a") == 5);
+            let started = Instant::now();
+            assert_eq!(resolve(in_ms(50)).unwrap_err().kind(), LookupErrorKind::TimedOut);
+            assert!(started.elapsed() >= Duration::from_millis(50));
+            assert_eq!(resolver.abandoned(), 0, "others wait on");
+            tell.send(one()).unwrap();
+            for waiter in patient {
+                assert_eq!(waiter.join().unwrap().unwrap(), one().unwrap());
+            }
+        });
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        assert_eq!((resolver.threads(), waiters(&resolver, "a")), (1, 0));
+    }
+
+    #[test]
+    fn abandoned_lookups_are_counted_and_once_they_hold_every_thread_new_ones_are_refused() {
+        let (resolver, tell, asked) = slow(3);
+        let resolve = |name: &str, ms| resolver.resolve(name, IpVersion::Any, in_ms(ms));
+        for (index, name) in ["a", "b", "c"].iter().enumerate() {
+            assert_eq!(resolve(name, 20).unwrap_err().kind(), LookupErrorKind::TimedOut);
+            assert_eq!(resolver.abandoned(), index + 1);
+        }
+        let started = Instant::now();
+        assert_eq!(resolve("d", 60_000).unwrap_err().kind(), LookupErrorKind::Busy);
+        assert!(started.elapsed() < PATIENCE);
+        // Whoever asks an abandoned question again takes it up.
+        thread::scope(|scope| {
+            let again = scope.spawn(|| resolve("b", 60_000));
+            until(|| resolver.abandoned() == 2);
+            (0..3).for_each(|_| tell.send(one()).unwrap());
+            again.join().unwrap().unwrap();
+        });
+        until(|| resolver.abandoned() == 0);
+        tell.send(one()).unwrap();
+        resolve("d", 60_000).unwrap();
+        assert_eq!((asked.load(Ordering::SeqCst), resolver.threads()), (4, 3));
+    }
+
+    #[test]
+    fn what_is_queued_and_left_is_never_asked() {
+        let (resolver, tell, asked) = slow(1);
+        let resolve = |name: &str, ms| resolver.resolve(name, IpVersion::Any, in_ms(ms));
+        thread::scope(|scope| {
+            let first = scope.spawn(|| resolve("first", 60_000));
+            until(|| asked.load(Ordering::SeqCst) == 1);
+            for n in 0..20 {
+                let error = resolve(&format!("name{n}"), 2).unwrap_err();
+                assert_eq!(error.kind(), LookupErrorKind::TimedOut);
+            }
+            assert!(resolver.pool.lock().queue.is_empty());
+            tell.send(one()).unwrap();
+            first.join().unwrap().unwrap();
+        });
+        assert_eq!((asked.load(Ordering::SeqCst), resolver.abandoned()), (1, 0));
+    }
+
+    #[test]
+    fn the_queue_has_a_limit() {
+        let (resolver, tell, asked) = slow(1);
+        thread::scope(|scope| {
+            scope.spawn(|| resolver.resolve("first", IpVersion::Any, in_ms(60_000)));
+            until(|| asked.load(Ordering::SeqCst) == 1);
+            let mut state = resolver.pool.lock();
+            let ask = |state: &mut State, n: usize| {
+                resolver.pool.board(state, &(format!("name{n}"), IpVersion::Any)).map(drop)
+            };
+            (0..QUEUE_MAX).for_each(|n| ask(&mut state, n).unwrap());
+            let error = ask(&mut state, QUEUE_MAX).unwrap_err();
+            assert_eq!(error.kind(), LookupErrorKind::Busy);
+            ask(&mut state, 0).unwrap(); // what is asked already is shared
+            (0..QUEUE_MAX).for_each(|n| state.leave(&(format!("name{n}"), IpVersion::Any)));
+            assert_eq!(state.queue.len(), 1);
+            drop(state);
+            drop(tell);
+        });
+    }
+
+    #[test]
+    fn a_panic_is_an_answer_and_idle_threads_end() {
+        let resolver = SystemResolver::asking(2, Box::new(|_, _| panic!("on purpose")));
+        for _ in 0..3 {
+            let error = resolver.resolve("a", IpVersion::Any, in_ms(60_000)).unwrap_err();
+            assert_eq!(error.to_string(), "look up a: the lookup panicked");
+        }
+        assert_eq!(resolver.threads(), 1);
+        until(|| resolver.threads() == 0);
+        assert!(resolver.resolve("a", IpVersion::Any, in_ms(60_000)).is_err());
+    }
+
+    #[test]
+    fn numbers_and_bad_names_are_asked_of_nobody() {
+        let resolver = SystemResolver::asking(1, Box::new(|_, _| panic!("asked")));
+        for bad in ["127.0.0.1", "127.1", "::1", "", "a b"] {
+            for deadline in [None, in_ms(60_000)] {
+                let error = resolver.resolve(bad, IpVersion::Any, deadline).unwrap_err();
+                assert_eq!(error.kind(), LookupErrorKind::BadName, "{bad:?}");
+            }
+        }
+        assert_eq!(resolver.threads(), 0);
+    }
+
+    #[test]
+    fn versions_are_different_questions() {
+        let resolver = SystemResolver::shared();
+        let found = resolver.resolve("localhost", IpVersion::V4, in_ms(60_000)).unwrap();
+        assert_eq!(found, ["127.0.0.1:0".parse().unwrap()]);
     }
 }
