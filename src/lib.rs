@@ -73,8 +73,9 @@
 //! - [`limits`]: every queue, buffer, table and wait has one, with a default.
 //! - [`socket`]: typed sockets, for straight-line code and for sockets configured by hand, and their
 //!   [`Options`](socket::Options), which servers and clients take too.
-//! - [`lookup`]: names and services to addresses.
-//! - [`addr`]: families, addresses, and the text of [endpoints](Endpoint).
+//! - [`lookup`]: hosts, services and the ports of URLs; a [`Resolver`](lookup::Resolver) with a deadline.
+//! - [`addr`]: families, addresses, the text of [endpoints](Endpoint), and a
+//!   [`Policy`](addr::Policy) of networks.
 //!
 //! # What holds everywhere
 //!
