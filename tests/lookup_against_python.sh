@@ -77,9 +77,10 @@ private-thing   40002/udp       other-thing
 last-port       65535/udp
 SERVICES
 
+printf 'multi on\n' >"$dir/host.conf" # a host may stand on several lines
 printf 'hosts: files\nservices: files\nprotocols: files\n' >"$dir/nsswitch.conf"
 : >"$dir/resolv.conf"
-for file in hosts services nsswitch.conf resolv.conf; do
+for file in hosts host.conf services nsswitch.conf resolv.conf; do
     mount --bind "$dir/$file" "/etc/$file"
 done
 ip link set lo up

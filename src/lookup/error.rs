@@ -38,8 +38,10 @@ pub enum LookupErrorKind {
     NotFound,
     /// The name is there, and has no address of the wanted version.
     NoData,
-    /// The name server did not answer, or not well; asking again may help.
+    /// The name server did not answer, or was in trouble (SERVFAIL); asking again may help.
     TryAgain,
+    /// The name server refused, or what came back is no good: no message, or no host name.
+    Failed,
     /// The deadline passed before there was an answer.
     TimedOut,
     /// The text is no name: nobody was asked.
@@ -63,6 +65,7 @@ impl LookupErrorKind {
             LookupErrorKind::NotFound => "no such name",
             LookupErrorKind::NoData => "the name has no such address",
             LookupErrorKind::TryAgain => "the name server did not answer",
+            LookupErrorKind::Failed => "the name server refused, or its answer is no good",
             LookupErrorKind::TimedOut => "no answer in time",
             LookupErrorKind::BadName => "not a name",
             LookupErrorKind::Busy => "too many lookups are under way",
@@ -76,7 +79,9 @@ impl LookupErrorKind {
             LookupErrorKind::TimedOut => io::ErrorKind::TimedOut,
             LookupErrorKind::BadName => io::ErrorKind::InvalidInput,
             LookupErrorKind::Busy => io::ErrorKind::WouldBlock,
-            LookupErrorKind::TryAgain | LookupErrorKind::Other => io::ErrorKind::Other,
+            LookupErrorKind::TryAgain | LookupErrorKind::Failed | LookupErrorKind::Other => {
+                io::ErrorKind::Other
+            }
         }
     }
 }
@@ -111,7 +116,8 @@ impl LookupError {
         let kind = match error.kind() {
             Gai::NoName | Gai::Service => LookupErrorKind::NotFound,
             Gai::NoData => LookupErrorKind::NoData,
-            Gai::Again | Gai::Fail => LookupErrorKind::TryAgain,
+            Gai::Again => LookupErrorKind::TryAgain,
+            Gai::Fail => LookupErrorKind::Failed,
             _ => LookupErrorKind::Other,
         };
         let memory = matches!(error.kind(), Gai::Memory);
@@ -146,7 +152,7 @@ impl LookupError {
             LookupErrorKind::NotFound | LookupErrorKind::NoData => {
                 Error::with_kind(ErrorKind::NotFound, "look up", endpoint, source)
             }
-            LookupErrorKind::TryAgain | LookupErrorKind::Busy => {
+            LookupErrorKind::TryAgain | LookupErrorKind::Failed | LookupErrorKind::Busy => {
                 Error::with_kind(ErrorKind::LookupFailed, "look up", endpoint, source)
             }
             LookupErrorKind::TimedOut => {
@@ -180,7 +186,8 @@ impl std::error::Error for LookupError {
     }
 }
 
-/// Operation `look up`; both kinds of "not found" become one, and so do the two that may pass.
+/// Operation `look up`; both kinds of "not found" become one, and so does what the name
+/// server is to blame for.
 impl From<LookupError> for Error {
     fn from(error: LookupError) -> Self {
         let name = error.name.clone();
@@ -215,6 +222,7 @@ mod tests {
             (LookupErrorKind::NotFound, ErrorKind::NotFound, false),
             (LookupErrorKind::NoData, ErrorKind::NotFound, false),
             (LookupErrorKind::TryAgain, ErrorKind::LookupFailed, true),
+            (LookupErrorKind::Failed, ErrorKind::LookupFailed, false),
             (LookupErrorKind::TimedOut, ErrorKind::TimedOut, true),
             (LookupErrorKind::BadName, ErrorKind::BadEndpoint, false),
             (LookupErrorKind::Busy, ErrorKind::LookupFailed, true),

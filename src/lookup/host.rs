@@ -78,7 +78,8 @@ pub fn fqdn() -> io::Result<String> {
 ///
 /// [`BadName`](LookupErrorKind::BadName) for what is no well-formed host name, `127.1` among it;
 /// [`NotFound`](LookupErrorKind::NotFound), [`NoData`](LookupErrorKind::NoData),
-/// [`TryAgain`](LookupErrorKind::TryAgain) as the resolver says; [`Other`](LookupErrorKind::Other).
+/// [`TryAgain`](LookupErrorKind::TryAgain), [`Failed`](LookupErrorKind::Failed) as the resolver says;
+/// [`Other`](LookupErrorKind::Other).
 #[doc(alias = "gethostbyname_ex")]
 #[doc(alias = "gethostbyname")]
 pub fn host(name: &str) -> Result<HostInfo, LookupError> {
@@ -139,8 +140,8 @@ pub fn addresses(name: &str) -> Result<Vec<SocketAddr>, LookupError> {
 /// # Errors
 ///
 /// [`NotFound`](LookupErrorKind::NotFound) if nobody has a name for it;
-/// [`TryAgain`](LookupErrorKind::TryAgain); [`Other`](LookupErrorKind::Other), also if what came back
-/// is no host name.
+/// [`TryAgain`](LookupErrorKind::TryAgain); [`Failed`](LookupErrorKind::Failed), also if what came back
+/// is no host name; [`Other`](LookupErrorKind::Other).
 #[doc(alias = "gethostbyaddr")]
 #[doc(alias = "getnameinfo")]
 pub fn address(ip: IpAddr) -> Result<HostInfo, LookupError> {
@@ -161,6 +162,9 @@ pub fn address(ip: IpAddr) -> Result<HostInfo, LookupError> {
         Err(Unanswered::TryAgain) => {
             return Err(LookupError::new(LookupErrorKind::TryAgain, &text));
         }
+        Err(Unanswered::NoRecovery) => {
+            return Err(LookupError::new(LookupErrorKind::Failed, &text));
+        }
         Err(Unanswered::System(error)) => {
             return Err(LookupError::with_source(LookupErrorKind::Other, &text, error));
         }
@@ -171,7 +175,7 @@ pub fn address(ip: IpAddr) -> Result<HostInfo, LookupError> {
         }
         None => {
             let words = "what came back is no host name";
-            Err(LookupError::with_words(LookupErrorKind::Other, &text, words))
+            Err(LookupError::with_words(LookupErrorKind::Failed, &text, words))
         }
     }
 }

@@ -112,6 +112,29 @@ mod tests {
         assert_eq!(error.kind(), LookupErrorKind::BadName);
     }
 
+    /// The test above once more, in a mount namespace where `/etc` is empty.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn every_row_of_the_table_is_a_scheme_without_a_file_of_services() {
+        use std::io::Write;
+        use std::process::{Command, Output};
+        let inside = |script: &str| -> std::io::Result<Output> {
+            Command::new("unshare")
+                .args(["--user", "--map-root-user", "--mount", "sh", "-ec", script])
+                .arg(std::env::current_exe()?)
+                .arg("lookup::url::tests::every_row_of_the_table_is_a_scheme")
+                .output()
+        };
+        let empty = "mount -t tmpfs none /etc; test ! -e /etc/services";
+        if !inside(empty).is_ok_and(|output| output.status.success()) {
+            let line = b"\n******** NOT RUN: services without a file: no namespaces ********\n";
+            return std::io::stderr().write_all(line).unwrap(); // past the harness
+        }
+        let output = inside(&format!("{empty}; exec \"$0\" --exact \"$1\"")).unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    }
+
     #[test]
     fn what_is_no_url_is_an_error() {
         for bad in [

@@ -31,8 +31,10 @@ pub(crate) enum Unanswered {
     NotFound,
     /// The name is there, without an address of this family.
     NoData,
-    /// The name server did not answer, or not well.
+    /// The name server did not answer, or was in trouble.
     TryAgain,
+    /// The name server refused, or its answer is no good.
+    NoRecovery,
     /// An error of the system.
     System(io::Error),
     /// This system does not have the call.
@@ -230,7 +232,8 @@ mod linux {
         match h_errno {
             HOST_NOT_FOUND => Unanswered::NotFound,
             NO_DATA => Unanswered::NoData,
-            TRY_AGAIN | NO_RECOVERY => Unanswered::TryAgain,
+            TRY_AGAIN => Unanswered::TryAgain,
+            NO_RECOVERY => Unanswered::NoRecovery,
             _ => Unanswered::System(io::Error::from_raw_os_error(errno)),
         }
     }
