@@ -55,7 +55,8 @@ pub enum ErrorKind {
     BadEndpoint,
     /// No such host, service, interface or socket file.
     NotFound,
-    /// The name server gave no answer, or a faulty one; asking again may help.
+    /// The name server gave no answer, or a faulty one, or too many lookups are under way; asking again
+    /// may help.
     LookupFailed,
     /// The deadline passed.
     TimedOut,

@@ -456,6 +456,9 @@ fn link_local_addresses_keep_their_zone() {
         for endpoint in ["tcp://[fe80::1%nosuch0]:7", "tcp6://[fe80::1%nosuch0]:0"] {
             let error = Client::to(endpoint).codec(Lines::default()).connect().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NotFound);
+            let server =
+                Server::on(endpoint).codec(Lines::default()).serve(|line, cx| cx.send(line));
+            assert_eq!(server.unwrap_err().kind(), ErrorKind::NotFound);
         }
     });
 }

@@ -128,6 +128,10 @@ mod tests {
         let empty = "mount -t tmpfs none /etc; test ! -e /etc/services";
         if !inside(empty).is_ok_and(|output| output.status.success()) {
             let line = b"\n******** NOT RUN: services without a file: no namespaces ********\n";
+            if let Some(path) = std::env::var_os("SOCKEYE_NOT_RUN") {
+                let list = std::fs::File::options().append(true).create(true).open(path);
+                list.unwrap().write_all(b"services without a file\n").unwrap();
+            }
             return std::io::stderr().write_all(line).unwrap(); // past the harness
         }
         let output = inside(&format!("{empty}; exec \"$0\" --exact \"$1\"")).unwrap();

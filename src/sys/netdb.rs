@@ -170,7 +170,8 @@ mod linux {
     /// nothing, the error is an `errno`, or 0.
     fn with_buffer<C, T>(
         mut call: impl FnMut(&mut [u8], *mut C, *mut *mut C) -> c_int,
-        read: fn(&C) -> T,
+        // SAFETY: a type alone; what it asks is that libc has filled the entry.
+        read: unsafe fn(&C) -> T,
     ) -> Result<T, c_int> {
         let mut buffer = vec![0_u8; BUFFER_FIRST];
         loop {
@@ -181,34 +182,52 @@ mod linux {
                 buffer.resize(buffer.len() * 4, 0);
                 continue;
             }
-            // SAFETY: null, or `&result`, which libc has filled; what it points to is in `buffer`,
-            // which lives until `read` has copied it.
-            return unsafe { found.as_ref() }.map(read).ok_or(errno);
+            // SAFETY: null, or the place of `result`, which libc has filled.
+            let entry = unsafe { found.as_ref() };
+            // SAFETY: libc has just filled it, and what it points to is in `buffer`, which lives on.
+            return entry.map(|entry| unsafe { read(entry) }).ok_or(errno);
         }
     }
 
-    fn host_entry(entry: &hostent) -> HostEntry {
-        HostEntry { name: string(entry.h_name), aliases: strings(entry.h_aliases) }
+    /// # Safety
+    ///
+    /// libc has filled the entry, and what it points to is alive.
+    unsafe fn host_entry(entry: &hostent) -> HostEntry {
+        // SAFETY: the pointers of an entry that libc has filled are a string and a list of strings.
+        let (name, aliases) = unsafe { (string(entry.h_name), strings(entry.h_aliases)) };
+        HostEntry { name, aliases }
     }
 
-    fn service_entry(entry: &servent) -> ServiceEntry {
+    /// # Safety
+    ///
+    /// libc has filled the entry, and what it points to is alive.
+    unsafe fn service_entry(entry: &servent) -> ServiceEntry {
+        // SAFETY: as in `host_entry`.
+        let (name, aliases) = unsafe { (string(entry.s_name), strings(entry.s_aliases)) };
         ServiceEntry {
-            name: string(entry.s_name),
-            aliases: strings(entry.s_aliases),
+            name,
+            aliases,
             port: u16::from_be(entry.s_port as u16), // an int whose lower half is in network order
         }
     }
 
-    fn string(at: *const c_char) -> Vec<u8> {
+    /// # Safety
+    ///
+    /// Null, or a string that ends with a NUL.
+    unsafe fn string(at: *const c_char) -> Vec<u8> {
         if at.is_null() {
             return Vec::new();
         }
-        // SAFETY: libc ends its strings with a NUL; see `with_buffer` for how long they live.
+        // SAFETY: not null, so by this function's contract a string with its NUL.
         unsafe { CStr::from_ptr(at) }.to_bytes().to_vec()
     }
 
-    /// A list that ends with a null pointer, as far as [`ALIASES_MAX`].
-    fn strings(list: *mut *mut c_char) -> Vec<Vec<u8>> {
+    /// A list of strings, as far as [`ALIASES_MAX`].
+    ///
+    /// # Safety
+    ///
+    /// Null, or a list of strings that ends with a null pointer.
+    unsafe fn strings(list: *mut *mut c_char) -> Vec<Vec<u8>> {
         if list.is_null() {
             return Vec::new();
         }
@@ -219,7 +238,8 @@ mod linux {
             if at.is_null() {
                 break;
             }
-            strings.push(string(at));
+            // SAFETY: an entry of the list, and so a string.
+            strings.push(unsafe { string(at) });
         }
         strings
     }

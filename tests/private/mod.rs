@@ -2,8 +2,8 @@
 //!
 //! [`in_namespaces`] runs a test once more as a child in fresh mount, network and UTS namespaces, where
 //! `/etc` has nothing but the files of the test, and the only interface is loopback. Where there is no
-//! right to make them the test says so on standard error, past what the harness captures, and counts it;
-//! with `SOCKEYE_NAMESPACES=required` it fails.
+//! right to make them the test says so on standard error, past what the harness captures, and counts it,
+//! also in the file `SOCKEYE_NOT_RUN`; with `SOCKEYE_NAMESPACES=required` it fails.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -83,6 +83,10 @@ fn not_run(test: &str) {
     let line =
         format!("\n******** NOT RUN ({count}): {test}: no right to make namespaces ********\n");
     io::stderr().write_all(line.as_bytes()).unwrap();
+    if let Some(path) = std::env::var_os("SOCKEYE_NOT_RUN") {
+        let mut list = File::options().append(true).create(true).open(path).unwrap();
+        writeln!(list, "{test}").unwrap();
+    }
     let required = std::env::var("SOCKEYE_NAMESPACES").is_ok_and(|value| value == "required");
     assert!(!required, "{test} needs namespaces");
 }
