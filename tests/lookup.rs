@@ -308,6 +308,7 @@ fn hostile_answers_cost_bounded_time_and_memory() {
 #[test]
 fn a_silent_name_server_holds_up_nobody_for_longer_than_asked() {
     const LOOKUPS: usize = 1_000;
+    const THREADS: usize = 32;
     let test = "a_silent_name_server_holds_up_nobody_for_longer_than_asked";
     in_namespaces(test, &[DNS, RESOLV], || {
         let names: Vec<String> = (0..LOOKUPS).map(|n| format!("silent{n}.test")).collect();
@@ -317,32 +318,22 @@ fn a_silent_name_server_holds_up_nobody_for_longer_than_asked() {
         let good = vec![Record(None, A, vec![192, 0, 2, 1])];
         zone.push(("good.test", A, Answer::Records(good)));
         NameServer::start(zone);
-        let system = SystemResolver::with_threads_max(8);
-        // As many as a machine of two cores wakes in time, each one after the other.
+        let system = SystemResolver::with_threads_max(THREADS);
         let slowest = thread::scope(|scope| {
-            let askers: Vec<_> = names
-                .chunks(50)
-                .map(|names| {
-                    let system = &system;
-                    scope.spawn(move || {
-                        let mut slowest = Duration::ZERO;
-                        for name in names {
-                            let started = Instant::now();
-                            let error =
-                                system.resolve(name, IpVersion::Any, in_ms(200)).unwrap_err();
-                            slowest = slowest.max(started.elapsed());
-                            assert!(error.kind().is_temporary(), "{error}");
-                            assert!(system.threads() <= 8 && system.abandoned() <= 8);
-                            assert!(lookup_threads() <= 8);
-                        }
-                        slowest
-                    })
-                })
-                .collect();
+            let ask = |name| {
+                let started = Instant::now();
+                let error = system.resolve(name, IpVersion::Any, in_ms(200)).unwrap_err();
+                let took = started.elapsed();
+                assert!(error.kind().is_temporary(), "{error}");
+                assert!(system.threads() <= THREADS && system.abandoned() <= THREADS);
+                took
+            };
+            let askers: Vec<_> = names.iter().map(|name| scope.spawn(move || ask(name))).collect();
+            assert!((1..=THREADS).contains(&lookup_threads()));
             askers.into_iter().map(|asker| asker.join().unwrap()).max().unwrap()
         });
         println!("the slowest of {LOOKUPS} lookups with 200 ms took {slowest:?}");
-        assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+        assert!(slowest < Duration::from_secs(2), "{slowest:?}"); // some 250 ms on two idle cores
         let deadline = Instant::now() + Duration::from_secs(60);
         while system.abandoned() > 0 {
             assert!(Instant::now() < deadline, "libc never gave up");

@@ -255,7 +255,10 @@ impl State {
             (0, true) => self.abandoned += 1,
             (0, false) => {
                 self.flights.remove(question);
-                self.queue.retain(|queued| queued != question);
+                // Near the front, as a rule: who came first leaves first.
+                if let Some(index) = self.queue.iter().position(|queued| queued == question) {
+                    self.queue.remove(index);
+                }
             }
             _ => {}
         }
