@@ -13,7 +13,7 @@
 //!              Endpoint               the same as text, with names not yet looked up
 //! ```
 //!
-//! The grammar of endpoints is at [`Endpoint`].
+//! The grammar of endpoints is at [`Endpoint`]. [`Policy`] says whom to talk to, by [`Network`].
 
 mod address;
 mod any;
@@ -22,8 +22,10 @@ mod family;
 mod grammar;
 mod host;
 mod into;
+mod network;
 mod parse;
 mod peer;
+mod policy;
 mod transport;
 mod unix;
 
@@ -36,8 +38,10 @@ pub use family::{
 };
 pub use host::{Host, HostPort, IpVersion, Port, Zone};
 pub use into::{IntoEndpoint, IntoHostPort};
+pub use network::Network;
 pub use parse::{ParseEndpointError, Part};
 pub use peer::Peer;
+pub use policy::Policy;
 pub use transport::{SocketType, Transport};
 pub use unix::UnixAddr;
 

@@ -163,7 +163,7 @@ impl<S, C> Client<S, C> {
         }
         let options = options.with_keepalive();
         let deadline = Instant::now() + patience;
-        let addresses = lookup::addresses(&endpoint)?;
+        let addresses = lookup::endpoint(&endpoint)?;
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for (index, address) in addresses.iter().enumerate() {
             // Each address has its share of the time that is left, so that a silent one leaves some

@@ -55,7 +55,8 @@ pub enum ErrorKind {
     BadEndpoint,
     /// No such host, service, interface or socket file.
     NotFound,
-    /// The name server gave no answer, or a faulty one; asking again may help.
+    /// The name server gave no answer, or a faulty one, or too many lookups are under way; asking again
+    /// may help.
     LookupFailed,
     /// The deadline passed.
     TimedOut,
@@ -179,7 +180,7 @@ impl ErrorKind {
 }
 
 /// `text` without control characters and without end, for a log: it may be what somebody typed.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for (index, c) in text.chars().enumerate() {
         if index == ENDPOINT_CHARS_MAX {

@@ -73,10 +73,11 @@
 //! - [`limits`]: every queue, buffer, table and wait has one, with a default.
 //! - [`socket`]: typed sockets, for straight-line code and for sockets configured by hand, and their
 //!   [`Options`](socket::Options), which servers and clients take too.
-//! - [`lookup`]: names and services to addresses.
+//! - [`lookup`]: hosts, services and the ports of URLs; a [`Resolver`](lookup::Resolver) with a deadline.
 //! - [`memory`] and [`testing`]: streams without descriptors, servers for one test, and conversations at
 //!   times of your choosing.
-//! - [`addr`]: families, addresses, and the text of [endpoints](Endpoint).
+//! - [`addr`]: families, addresses, the text of [endpoints](Endpoint), and a
+//!   [`Policy`](addr::Policy) of networks.
 //!
 //! # What holds everywhere
 //!

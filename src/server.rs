@@ -171,6 +171,8 @@ impl<C, E: Engine> Server<C, E> {
 
     /// Asks this before anything is made for a peer. If it says no, the connection is closed at once,
     /// or the datagram dropped, and counted as refused.
+    ///
+    /// By network: `.admit(move |peer| policy.admits(peer))` with a [`Policy`](crate::addr::Policy).
     pub fn admit(mut self, admit: impl Fn(&Peer) -> bool + Send + Sync + 'static) -> Server<C, E> {
         self.admit = Some(Arc::new(admit));
         self

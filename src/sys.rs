@@ -14,6 +14,8 @@
 //! - **A wait** for one descriptor with an absolute deadline: `poll`.
 //! - **Questions about a descriptor**: family, type, and whether it listens (`SO_DOMAIN`, `SO_TYPE`,
 //!   `SO_ACCEPTCONN`), so that a descriptor from elsewhere can be given a type.
+//! - **Names**, where it has them: the reentrant calls of `<netdb.h>` for aliases, reverse records and
+//!   services. Without them there are no aliases, and services are those of the built-in table.
 //!
 //! Nothing of `libc` or `rustix` leaves this module: descriptors, slices, `socket2`'s addresses and
 //! `io::Error` do. Linux is tested; other systems are written for and unverified.
@@ -24,5 +26,6 @@ pub(crate) mod backlog;
 pub(crate) mod batch;
 pub(crate) mod errors;
 pub(crate) mod io;
+pub(crate) mod netdb;
 pub(crate) mod transfer;
 pub(crate) mod wait;

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use sockeye::addr::{
-    Address, Family, Host, IntoAddress, IpVersion, ParseEndpointError, Part, Port, Zone,
+    Address, Family, Host, IntoAddress, IpVersion, Network, ParseEndpointError, Part, Policy, Port,
+    Zone,
 };
 use sockeye::{Any, AnyAddr, Endpoint, HostPort, Ip, Ipv4, Ipv6, Peer, Transport, Unix, UnixAddr};
 
@@ -319,6 +320,49 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
 }
 
 proptest! {
+    #[test]
+    fn networks_hold_what_shares_their_prefix(ip in any::<IpAddr>(), other in any::<IpAddr>(), bits in 0u8..=128) {
+        let (ip, other) = (ip.to_canonical(), other.to_canonical());
+        let bits = if ip.is_ipv4() { bits / 4 } else { bits };
+        // The same said with letters: the first digits of the binary notation.
+        let digits = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) => format!("{:032b}", ip.to_bits()),
+            IpAddr::V6(ip) => format!("{:0128b}", ip.to_bits()),
+        };
+        let count = usize::from(bits);
+        let zeros = |ip: IpAddr| digits(ip)[count..].contains('1');
+        prop_assert_eq!(Network::new(ip, bits).is_err(), zeros(ip));
+        let first = match ip {
+            IpAddr::V4(_) => {
+                let text = format!("{:0<32}", &digits(ip)[..count]);
+                IpAddr::from(u32::from_str_radix(&text, 2).unwrap().to_be_bytes())
+            }
+            IpAddr::V6(_) => {
+                let text = format!("{:0<128}", &digits(ip)[..count]);
+                IpAddr::from(u128::from_str_radix(&text, 2).unwrap().to_be_bytes())
+            }
+        };
+        let network = Network::new(first, bits).unwrap();
+        prop_assert!(network.contains(ip));
+        prop_assert_eq!(network.to_string().parse::<Network>(), Ok(network));
+        let shares = ip.is_ipv4() == other.is_ipv4() && digits(ip)[..count] == digits(other)[..count];
+        prop_assert_eq!(network.contains(other), shares);
+        let policy = Policy::allow_all().deny(network);
+        prop_assert_eq!(policy.allows(other), !shares);
+        if let IpAddr::V4(v4) = ip {
+            prop_assert!(!policy.allows(v4.to_ipv6_mapped().into()));
+        }
+    }
+
+    #[test]
+    fn no_text_makes_a_network_or_the_port_of_a_url_panic(text in "\\PC{0,30}|[a-z0-9:/.+%\\[\\]@-]{0,30}") {
+        if let Ok(network) = text.parse::<Network>() {
+            prop_assert_eq!(network.to_string().parse(), Ok(network));
+        }
+        let _ = sockeye::lookup::port_of(&text);
+        let _ = sockeye::lookup::service(&text, sockeye::lookup::Protocol::Udp);
+    }
+
     #[test]
     fn endpoints_that_print_parse_back(endpoint in endpoint()) {
         let text = endpoint.to_string();

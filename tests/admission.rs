@@ -3,13 +3,14 @@
 mod matrix;
 
 use matrix::{Cell, Wire, eventually, next, on_engines, on_streams, stop};
+use sockeye::addr::Policy;
 use sockeye::codec::Lines;
 use sockeye::engine::Threads;
 use sockeye::handler::{Context, Outcome};
 use sockeye::limits::Limits;
 use sockeye::server::Server;
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -19,6 +20,7 @@ on_streams! {
     the_connection_after_the_last_waits_until_one_leaves,
 }
 on_engines! {
+    a_policy_judges_the_address_that_is_really_accepted,
     adopted_connections_take_no_place_of_accepted_ones,
 }
 
@@ -48,6 +50,45 @@ fn who_is_not_admitted_is_closed_and_counted(cell: &Cell) {
     assert_eq!(client.hear().unwrap(), "hello");
     drop(client);
     stop(&server);
+}
+
+/// A dual-stack listener shows IPv4 peers as `::ffff:a.b.c.d`.
+fn a_policy_judges_the_address_that_is_really_accepted(cell: &Cell) {
+    let loopbacks = ["127.0.0.1", "[::1]"];
+    for denied in loopbacks {
+        let network = denied.trim_matches(['[', ']']).parse().unwrap();
+        let policy = Policy::allow_all().deny(network);
+        let server = Server::on("tcp://*:0")
+            .and("udp://*:0")
+            .engine(cell.engine())
+            .admit(move |peer| policy.admits(peer))
+            .codec(Lines::default())
+            .serve(|line, cx| cx.send(line))
+            .unwrap();
+        let ports: Vec<u16> = server
+            .local_endpoints()
+            .iter()
+            .map(|endpoint| endpoint.to_addr().unwrap().as_ip().unwrap().port())
+            .collect();
+        for from in loopbacks {
+            let mut client = TcpStream::connect(format!("{from}:{}", ports[0])).unwrap();
+            client.set_read_timeout(Some(matrix::PATIENCE)).unwrap();
+            let _ = client.write_all(b"hello\n"); // the refused may be reset already
+            let mut answer = [0; 6];
+            let heard = client.read(&mut answer).unwrap_or(0);
+            assert_eq!(heard, if from == denied { 0 } else { 6 }, "{from} but for {denied}");
+
+            let socket = UdpSocket::bind(format!("{from}:0")).unwrap();
+            socket.connect(format!("{from}:{}", ports[1])).unwrap();
+            socket.set_read_timeout(Some(matrix::PATIENCE)).unwrap();
+            socket.send(b"hello").unwrap();
+            if from != denied {
+                assert_eq!(socket.recv(&mut answer).unwrap(), 5);
+            }
+        }
+        eventually("both are counted", || server.counters().refused == 2);
+        stop(&server);
+    }
 }
 
 fn the_connection_after_the_last_waits_until_one_leaves(cell: &Cell) {

@@ -68,6 +68,39 @@ impl AnyAddr {
     pub fn ip(&self) -> Option<IpAddr> {
         self.as_ip().map(SocketAddr::ip)
     }
+
+    /// Whether it is an IP address of the loopback interface: `127.0.0.0/8`, `::1`.
+    ///
+    /// This and the two below judge an IPv4 address in IPv6 spelling as what it is, which the methods
+    /// of [`Ipv6Addr`](std::net::Ipv6Addr) do not. A Unix address is none of them.
+    ///
+    /// ```
+    /// use sockeye::AnyAddr;
+    /// use std::net::SocketAddr;
+    /// let mapped: SocketAddr = "[::ffff:127.0.0.1]:80".parse().expect("an address");
+    /// assert!(!mapped.ip().is_loopback() && AnyAddr::Ip(mapped).is_loopback());
+    /// ```
+    pub fn is_loopback(&self) -> bool {
+        self.ip().is_some_and(|ip| ip.to_canonical().is_loopback())
+    }
+
+    /// Whether it is an IP address that private networks use: `10.0.0.0/8`, `172.16.0.0/12`,
+    /// `192.168.0.0/16` (RFC 1918), `fc00::/7` (RFC 4193).
+    pub fn is_private(&self) -> bool {
+        self.ip().is_some_and(|ip| match ip.to_canonical() {
+            IpAddr::V4(ip) => ip.is_private(),
+            IpAddr::V6(ip) => ip.is_unique_local(),
+        })
+    }
+
+    /// Whether it is an IP address that holds on its own link only: `169.254.0.0/16` (RFC 3927),
+    /// `fe80::/10` (RFC 4291).
+    pub fn is_link_local(&self) -> bool {
+        self.ip().is_some_and(|ip| match ip.to_canonical() {
+            IpAddr::V4(ip) => ip.is_link_local(),
+            IpAddr::V6(ip) => ip.is_unicast_link_local(),
+        })
+    }
 }
 
 impl fmt::Debug for AnyAddr {
@@ -119,5 +152,24 @@ mod tests {
     #[test]
     fn is_no_larger_than_an_ip_address() {
         assert_eq!(size_of::<AnyAddr>(), size_of::<SocketAddr>());
+    }
+
+    #[test]
+    fn addresses_are_judged_as_what_they_are() {
+        let any = |ip: &str| AnyAddr::Ip(SocketAddr::new(ip.parse().unwrap(), 80));
+        let judged = |ip| (any(ip).is_loopback(), any(ip).is_private(), any(ip).is_link_local());
+        for ip in ["127.9.9.9", "::ffff:127.9.9.9", "::1"] {
+            assert_eq!(judged(ip), (true, false, false), "{ip}");
+        }
+        for ip in ["10.0.0.1", "::ffff:10.0.0.1", "::ffff:192.168.9.9", "fd00::1"] {
+            assert_eq!(judged(ip), (false, true, false), "{ip}");
+        }
+        for ip in ["169.254.0.1", "::ffff:169.254.0.1", "fe80::1"] {
+            assert_eq!(judged(ip), (false, false, true), "{ip}");
+        }
+        for ip in ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1"] {
+            assert_eq!(judged(ip), (false, false, false), "{ip}");
+        }
+        assert!(!AnyAddr::Unix(UnixAddr::unnamed()).is_loopback());
     }
 }

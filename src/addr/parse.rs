@@ -19,6 +19,8 @@ pub enum Part {
     Path,
     /// The zone of an IPv6 address, behind its `%`.
     Zone,
+    /// A [`Network`](super::Network): an address and a prefix.
+    Network,
 }
 
 impl fmt::Display for Part {
@@ -29,6 +31,7 @@ impl fmt::Display for Part {
             Part::Port => "port",
             Part::Path => "path",
             Part::Zone => "zone",
+            Part::Network => "network",
         })
     }
 }

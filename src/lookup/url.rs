@@ -1,0 +1,174 @@
+//! The port that a URL means.
+
+use url::Url;
+
+use super::error::{LookupError, LookupErrorKind};
+use super::service::{Protocol, service};
+
+/// The port that a URL or a bare scheme means: `smtp://mail.google.com` is 25, and so is `smtp`.
+///
+/// The explicit port; else the default that the URL standard gives the scheme (http, https, ws, wss,
+/// ftp); else that of the [`service`] with the name of the scheme, TCP before UDP. The host is not
+/// looked up. Does not block, but as [`service`] may.
+///
+/// ```
+/// use sockeye::lookup;
+/// assert_eq!(lookup::port_of("smtp://mail.google.com")?, 25);
+/// assert_eq!(lookup::port_of("https://example.org:8443/path")?, 8443);
+/// assert_eq!(lookup::port_of("wss")?, 443);
+/// assert!(lookup::port_of("http://example.org:80junk").is_err());
+/// # Ok::<(), lookup::LookupError>(())
+/// ```
+///
+/// # Errors
+///
+/// [`BadName`](LookupErrorKind::BadName) if the text is neither, also if blanks stand around it, or
+/// if a number follows the scheme's colon at once, as in `localhost:80`;
+/// [`NotFound`](LookupErrorKind::NotFound) if nobody knows a port for the scheme.
+#[doc(alias = "urlparse")]
+#[doc(alias = "getservbyname")]
+pub fn port_of(url: &str) -> Result<u16, LookupError> {
+    let bad = |words: String| LookupError::with_words(LookupErrorKind::BadName, url, words);
+    // The URL standard would strip them.
+    if url.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(bad("blanks and control characters have no place in a URL".to_owned()));
+    }
+    let parsed = match url.split_once(':') {
+        Some((_, rest)) if rest.starts_with(|c: char| c.is_ascii_digit()) => {
+            return Err(bad("a host with its port is no URL: `tcp://` is missing".to_owned()));
+        }
+        Some(_) => Url::parse(url),
+        // A host that stands for any: the scheme is what matters.
+        None if !url.is_empty() && url.bytes().all(is_scheme_byte) => {
+            Url::parse(&format!("{url}://host"))
+        }
+        None => return Err(bad("expected a URL, or its scheme alone".to_owned())),
+    };
+    let parsed = parsed.map_err(|error| bad(error.to_string()))?;
+    if let Some(port) = parsed.port_or_known_default() {
+        return Ok(port);
+    }
+    let tcp = match service(parsed.scheme(), Protocol::Tcp) {
+        Err(error) if error.kind() == LookupErrorKind::NotFound => error,
+        answer => return answer.map(|service| service.port),
+    };
+    match service(parsed.scheme(), Protocol::Udp) {
+        Ok(service) => Ok(service.port),
+        Err(_) => {
+            let words = format!("no port is known for `{}`", parsed.scheme());
+            Err(LookupError::with_words(tcp.kind(), url, words))
+        }
+    }
+}
+
+/// RFC 3986, section 3.1.
+fn is_scheme_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::TABLE;
+    use super::*;
+
+    #[test]
+    fn well_known_schemes_have_their_ports() {
+        let ports = [
+            ("http", 80),
+            ("https", 443),
+            ("ftp", 21),
+            ("smtp", 25),
+            ("imap", 143),
+            ("pop3", 110),
+            ("gopher", 70),
+            ("ldap", 389),
+            ("ssh", 22),
+            ("telnet", 23),
+            ("nntp", 119),
+            ("ws", 80),
+            ("wss", 443),
+            ("tftp", 69),
+        ];
+        for (scheme, port) in ports {
+            for url in [scheme.to_owned(), format!("{scheme}://h"), format!("{scheme}://u@h/p?q#f")]
+            {
+                assert_eq!(port_of(&url).unwrap(), port, "{url}");
+            }
+            assert_eq!(port_of(&format!("{scheme}://[::1]:7000/")).unwrap(), 7000);
+            assert_eq!(port_of(&format!("{scheme}://h:{port}")).unwrap(), port);
+        }
+        assert_eq!(port_of("SMTP://mail.google.com").unwrap(), 25);
+        assert_eq!(port_of("sip:alice@example.org").unwrap(), 5060);
+    }
+
+    #[test]
+    fn every_row_of_the_table_is_a_scheme() {
+        // All but one, which no URL can have: schemes begin with a letter.
+        for (name, port, ..) in TABLE.iter().filter(|row| row.0 != "9pfs") {
+            assert_eq!(port_of(name).unwrap(), *port, "{name}");
+            assert_eq!(port_of(&format!("{name}://host")).unwrap(), *port, "{name}");
+        }
+        let error = port_of("9pfs://host").unwrap_err();
+        assert_eq!(error.kind(), LookupErrorKind::BadName);
+    }
+
+    /// The test above once more, in a mount namespace where `/etc` is empty.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn every_row_of_the_table_is_a_scheme_without_a_file_of_services() {
+        use std::io::Write;
+        use std::process::{Command, Output};
+        let inside = |script: &str| -> std::io::Result<Output> {
+            Command::new("unshare")
+                .args(["--user", "--map-root-user", "--mount", "sh", "-ec", script])
+                .arg(std::env::current_exe()?)
+                .arg("lookup::url::tests::every_row_of_the_table_is_a_scheme")
+                .output()
+        };
+        let empty = "mount -t tmpfs none /etc; test ! -e /etc/services";
+        if !inside(empty).is_ok_and(|output| output.status.success()) {
+            let line = b"\n******** NOT RUN: services without a file: no namespaces ********\n";
+            if let Some(path) = std::env::var_os("SOCKEYE_NOT_RUN") {
+                let list = std::fs::File::options().append(true).create(true).open(path);
+                list.unwrap().write_all(b"services without a file\n").unwrap();
+            }
+            return std::io::stderr().write_all(line).unwrap(); // past the harness
+        }
+        let output = inside(&format!("{empty}; exec \"$0\" --exact \"$1\"")).unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_url_is_an_error() {
+        for bad in [
+            "",
+            "25",
+            ":",
+            "://h",
+            " smtp",
+            "smtp ",
+            "smtp\n",
+            "smtp junk",
+            "smtp/",
+            "smtp!",
+            "http://h:80junk",
+            "http://h:65536",
+            "http://h:-1",
+            "http://",
+            "localhost:80",
+            "http:8080",
+            "smtp://h:25 ",
+            "http://a b",
+            "\u{fc}ber://h",
+            "smtp\0://h",
+        ] {
+            let error = port_of(bad).unwrap_err();
+            assert_eq!(error.kind(), LookupErrorKind::BadName, "{bad:?}: {error}");
+        }
+        for unknown in ["no-such-scheme", "no-such-scheme://h", "file:///etc", "mailto:a@b"] {
+            let error = port_of(unknown).unwrap_err();
+            assert_eq!(error.kind(), LookupErrorKind::NotFound, "{unknown:?}: {error}");
+        }
+    }
+}
