@@ -91,6 +91,7 @@ pub mod addr;
 mod buffer;
 pub mod client;
 pub mod codec;
+pub mod connect;
 pub mod engine;
 pub mod error;
 pub mod handler;
