@@ -45,7 +45,7 @@ const fn row(
 #[rustfmt::skip] // one row a line, in columns
 const TABLE: &[Row] = &[
     //  module     floor   may import                                          outside crates
-    row("server",  Roof,   "STAIR IO PURE GROUND -sys",                        ""),
+    row("server",  Roof,   "client STAIR IO PURE GROUND -sys",                        ""),
     row("client",  Roof,   "STAIR IO PURE GROUND -sys",                        ""),
     row("engine",  Stair,  "IO PURE GROUND",                                   ""),
     row("session", Pure,   "handler codec limits timers mailbox buffer GROUND", ""),
@@ -87,7 +87,7 @@ const IMPURE_NAMES: &[&str] = &[
 const IMPURE_PATHS: &[&[&str]] = &[&["std", "fs"], &["std", "os"], &["Instant", "now"]];
 
 /// Code and docs; unit tests and blank lines do not count.
-const SRC_LINES_MAX: usize = 14_400;
+const SRC_LINES_MAX: usize = 17_000;
 const FILE_LINES_MAX: usize = 450;
 /// Lines of code that may stand between a SAFETY comment and its `unsafe`: a statement's beginning.
 const SAFETY_REACH: usize = 4;
