@@ -589,7 +589,7 @@ fn a_stop_cancels_what_is_not_connected(cell: &matrix::Cell) {
             let (tell, told) = told();
             // Looked up, waiting for a look-up, and under way. The lookups end half a second later.
             let client = match count % 2 {
-                0 => Client::to(&format!("tcp://{}", full.at)),
+                0 => Client::to(format!("tcp://{}", full.at)),
                 _ => Client::to("tcp://slow:1").resolver(Silent).timeout(500 * MS),
             };
             server.connect(client.codec(Lines::default()), deaf, tell).unwrap();
@@ -616,7 +616,7 @@ fn silent_ones_hold_up_nobody(cell: &matrix::Cell) {
         let client = match count % 10 {
             // Fewer than there are helpers.
             0 => Client::to("tcp://slow:1").resolver(Silent).timeout(2_000 * MS),
-            _ => Client::to(&format!("tcp://{}", full.at)),
+            _ => Client::to(format!("tcp://{}", full.at)),
         };
         server.connect(client.codec(Lines::default()), deaf, |_| {}).unwrap();
     }

@@ -93,7 +93,7 @@ impl Call {
         let waker = Arc::new(ThreadWaker::default());
         let counters = [waker.counter().map_err(failed)?, cancel.counter().map_err(failed)?];
         let (call, bell) = (self.clone(), waker.clone());
-        let spawned = thread::Builder::new().name("sockeye-lookup".to_owned()).spawn(move || {
+        let spawned = thread::Builder::new().name("sockeye-helper".to_owned()).spawn(move || {
             // Nobody may be there any more.
             let _ = sender.send(call.look_up(deadline));
             bell.wake();

@@ -97,7 +97,9 @@ mod tests {
         fn a_pause_is_between_half_and_all_of_its_step(steps in 0..40_u32, random: u64) {
             let (min, max) = (Duration::from_millis(100), Duration::from_secs(60));
             let mut backoff = Backoff::between(min, max);
-            (0..steps).for_each(|_| drop(backoff.pause(0)));
+            for _ in 0..steps {
+                backoff.pause(0);
+            }
             let whole = min.saturating_mul(1_u32.checked_shl(steps).unwrap_or(u32::MAX)).min(max);
             let pause = backoff.pause(random).unwrap();
             prop_assert!(pause >= whole / 2 && pause <= whole, "{pause:?} of {whole:?}");

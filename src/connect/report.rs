@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// How a connect went: every address that was tried, in the order of the attempts.
 ///
-/// Comes with the connection from [`Client::connect_with_report`](crate::Client), and in an error that
+/// Comes with the connection from [`Client::connect_with_report`](crate::Client::connect_with_report), and in an error that
 /// is about several addresses: see [`of`](Report::of). Prints one line for each attempt:
 ///
 /// ```text

@@ -208,7 +208,7 @@ impl Line {
                 shared.waker.wake_by_ref();
             };
             self.numbers += 1;
-            match thread::Builder::new().name("sockeye-lookup".to_owned()).spawn(helper) {
+            match thread::Builder::new().name("sockeye-helper".to_owned()).spawn(helper) {
                 Ok(_) => {
                     self.helpers += 1;
                     self.asked.push((number, order));

@@ -5,6 +5,7 @@
 //! lost. It needs the right to make a namespace, and `ip`: where there is none, the test says so on
 //! standard error, past libtest's capture, and counts it.
 #![allow(unsafe_code, reason = "std cannot make a namespace, and rustix calls it unsafe")]
+#![allow(dead_code, reason = "proofs and tests each use their own part")]
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -38,7 +39,8 @@ pub fn in_namespace<T: Send>(test: impl FnOnce() -> T + Send) -> Option<T> {
     None
 }
 
-fn make() -> Result<(), String> {
+/// Moves this thread, and the threads that it starts from now on, to a network of their own.
+pub fn make() -> Result<(), String> {
     // SAFETY: the call has no argument but flags, and changes the network of this thread alone.
     if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
         return Err(std::io::Error::last_os_error().to_string());
@@ -55,6 +57,15 @@ fn make() -> Result<(), String> {
          neigh add {SILENT_V6} lladdr 02:00:00:00:00:09 nud permanent dev {LINK}"
     );
     lines.lines().try_for_each(|line| ip(line.split_whitespace()))
+}
+
+/// Gives this thread, and the threads that it starts from now on, mounts of their own.
+pub fn own_mounts() -> Result<(), String> {
+    // SAFETY: as above; it changes what this thread sees of the file system.
+    match unsafe { libc::unshare(libc::CLONE_NEWNS) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error().to_string()),
+    }
 }
 
 /// Runs `ip` in the namespace of this thread.
