@@ -225,13 +225,13 @@ impl Line {
     fn advance(&mut self) -> Option<Instant> {
         let mut next: Option<Instant> = None;
         for (order, mut dial) in std::mem::take(&mut self.dials) {
+            if order.is_cancelled() {
+                let error = dial.cancel().into_error(&order.call.endpoint);
+                self.shared.tell(order, Err(error));
+                continue;
+            }
             // A hook of the program's may panic in there.
-            let progress = catch_unwind(AssertUnwindSafe(|| dial.advance(Instant::now())));
-            match progress {
-                _ if order.is_cancelled() => {
-                    let error = dial.cancel().into_error(&order.call.endpoint);
-                    self.shared.tell(order, Err(error));
-                }
+            match catch_unwind(AssertUnwindSafe(|| dial.advance(Instant::now()))) {
                 Ok(Progress::Wait(until)) => {
                     next = Some(next.map_or(until, |next| next.min(until)));
                     self.dials.push((order, dial));
