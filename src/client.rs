@@ -33,7 +33,7 @@ use crate::addr::{
 use crate::codec::Codec;
 #[cfg(doc)]
 use crate::connect::Report;
-use crate::connect::{Backoff, CancelHandle, Connected, Pace};
+use crate::connect::{Backoff, CancelHandle, Connection, Pace};
 use crate::error::Error;
 use crate::lookup::Resolver;
 use crate::socket::{AnyStream, ConnectedUdpSocket, Mismatch, Options, TcpStream, UnixStream};
@@ -243,10 +243,10 @@ impl<S> Client<S>
 where
     S: TryFrom<OwnedFd, Error = Mismatch>,
 {
-    fn open(self) -> Result<Connected<S>, Error> {
+    fn open(self) -> Result<Connection<S>, Error> {
         let call = self.call?;
         let (channel, report) = call.open()?;
-        Ok(Connected::new(channel.into_typed(&call.endpoint)?, report))
+        Ok(Connection::new(channel.into_typed(&call.endpoint)?, report))
     }
 }
 
@@ -275,7 +275,7 @@ impl Client<TcpStream> {
     /// # Errors
     ///
     /// As [`connect`](Self::connect).
-    pub fn connect_with_report(self) -> Result<Connected<TcpStream>, Error> {
+    pub fn connect_with_report(self) -> Result<Connection<TcpStream>, Error> {
         self.open()
     }
 }
@@ -320,10 +320,10 @@ impl Client<Endpoint> {
     /// # Errors
     ///
     /// As [`connect`](Self::connect).
-    pub fn connect_with_report(self) -> Result<Connected<AnyStream>, Error> {
+    pub fn connect_with_report(self) -> Result<Connection<AnyStream>, Error> {
         let call = self.call?;
         let (channel, report) = call.open()?;
-        Ok(Connected::new(channel.into_typed(&call.endpoint)?, report))
+        Ok(Connection::new(channel.into_typed(&call.endpoint)?, report))
     }
 }
 
@@ -342,10 +342,10 @@ impl<S, C: Codec> Client<S, C> {
     /// # Errors
     ///
     /// As [`connect`](Self::connect).
-    pub fn connect_with_report(self) -> Result<Connected<Framed<C>>, Error> {
+    pub fn connect_with_report(self) -> Result<Connection<Framed<C>>, Error> {
         let (call, codec) = self.into_parts()?;
         let (framed, report) = call.framed(codec)?;
-        Ok(Connected::new(framed, report))
+        Ok(Connection::new(framed, report))
     }
 
     /// A client that connects again when the connection is lost, with pauses that grow. It connects when

@@ -42,16 +42,16 @@ use std::time::Instant;
 /// A connection, and how it came about.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Connected<S> {
+pub struct Connection<S> {
     /// The socket, or what frames go through.
     pub stream: S,
     /// Every address that was tried.
     pub report: Report,
 }
 
-impl<S> Connected<S> {
-    pub(crate) fn new(stream: S, report: Report) -> Connected<S> {
-        Connected { stream, report }
+impl<S> Connection<S> {
+    pub(crate) fn new(stream: S, report: Report) -> Connection<S> {
+        Connection { stream, report }
     }
 }
 

@@ -24,7 +24,8 @@ use std::thread;
 /// ```
 /// use sockeye::connect::Backoff;
 /// use sockeye::{Client, Server, codec::Lines};
-/// # ///
+/// # use std::time::Duration;
+///
 /// let server = Server::tcp("127.0.0.1:0").codec(Lines::default()).serve(|line, cx| cx.send(line))?;
 /// let mut client = Client::to(&server.local_endpoints()[0])
 ///     .codec(Lines::default())
