@@ -25,7 +25,7 @@ pub use backoff::Backoff;
 pub use cancel::CancelHandle;
 pub(crate) use dial::{Dial, Dialed, Progress, Times};
 pub(crate) use race::Pace;
-pub use report::{Attempt, Outcome, Report};
+pub use report::{Attempt, Fate, Report};
 
 use crate::addr::{Endpoint, HostPort, IpVersion, Policy, SocketType};
 use crate::error::{Error, ErrorKind};

@@ -9,7 +9,7 @@ use matrix::{eventually, in_time, on_engines, stop};
 use namespace::{LINK, OWN_V4, SILENT_V4, SILENT_V6, in_namespace};
 use sockeye::addr::{IpVersion, Policy};
 use sockeye::codec::Lines;
-use sockeye::connect::{Backoff, CancelHandle, Outcome, Report};
+use sockeye::connect::{Backoff, CancelHandle, Fate, Report};
 use sockeye::handler::{Context, Remote};
 use sockeye::lookup::{LookupError, LookupErrorKind, Resolver, StaticResolver};
 use sockeye::server::Server;
@@ -76,16 +76,16 @@ fn addresses(report: &Report) -> Vec<String> {
     report.attempts().iter().map(|attempt| attempt.address().ip().to_string()).collect()
 }
 
-fn outcomes(report: &Report) -> Vec<&'static str> {
-    let name = |outcome: &Outcome| match outcome {
-        Outcome::Connected => "connected",
-        Outcome::Failed(_) => "failed",
-        Outcome::Denied => "denied",
-        Outcome::Unanswered => "unanswered",
-        Outcome::NotTried => "not tried",
+fn fates(report: &Report) -> Vec<&'static str> {
+    let name = |fate: &Fate| match fate {
+        Fate::Won => "connected",
+        Fate::Failed(_) => "failed",
+        Fate::Denied => "denied",
+        Fate::Unanswered => "unanswered",
+        Fate::NotTried => "not tried",
         other => panic!("the tests do not know {other:?}"),
     };
-    report.attempts().iter().map(|attempt| name(attempt.outcome())).collect()
+    report.attempts().iter().map(|attempt| name(attempt.fate())).collect()
 }
 
 fn report(error: &Error) -> &Report {
@@ -120,7 +120,7 @@ fn a_closed_port_is_told_at_once_in_the_words_of_the_system() {
              nobody listens there, or a firewall says so"
         )
     );
-    assert_eq!(outcomes(report(&error)), ["failed"]);
+    assert_eq!(fates(report(&error)), ["failed"]);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn an_error_lists_every_address_with_its_cause_in_order() {
     );
     assert!(error.to_string().starts_with(&listed), "{error}");
     let report = report(&error);
-    assert_eq!(outcomes(report), ["failed"; 3]);
+    assert_eq!(fates(report), ["failed"; 3]);
     let lines: Vec<String> = report.to_string().lines().map(str::to_owned).collect();
     assert_eq!(lines.len(), 4, "{report}");
     assert!(lines[0].starts_with("3 attempts in "), "{report}");
@@ -157,7 +157,7 @@ fn a_refusal_starts_the_next_at_once() {
     let client = Client::tcp(at).resolver(hosts("two", &["::1", "127.0.0.1"]));
     let (connected, took) = timed(|| client.connect_with_report().unwrap());
     assert_took(took, Duration::ZERO, 100 * MS);
-    assert_eq!(outcomes(&connected.report), ["failed", "connected"]);
+    assert_eq!(fates(&connected.report), ["failed", "connected"]);
     assert_eq!(connected.stream.peer_addr().unwrap(), listener.local_addr().unwrap());
 }
 
@@ -171,7 +171,7 @@ fn silence_ends_at_the_deadline_and_leaves_no_socket() {
     assert_took(took, 300 * MS, 400 * MS);
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert!(error.to_string().contains(": no answer in 3"), "{error}");
-    assert_eq!(outcomes(report(&error)), ["unanswered"]);
+    assert_eq!(fates(report(&error)), ["unanswered"]);
     assert_eq!(open_descriptors(), before);
     assert!(connects_under_way() <= under_way);
 }
@@ -278,7 +278,7 @@ fn a_policy_judges_every_address_and_not_the_name() {
         let error = client.policy(policy()).connect().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{host}: {error}");
         assert!(error.to_string().contains("denied by the policy"), "{error}");
-        assert_eq!(outcomes(report(&error)), ["denied"], "{host}");
+        assert_eq!(fates(report(&error)), ["denied"], "{host}");
     }
     let error = Client::udp(format!("127.0.0.1:{port}")).policy(policy()).connect().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
@@ -287,7 +287,7 @@ fn a_policy_judges_every_address_and_not_the_name() {
     let resolver = hosts("two", &["::1", "127.0.0.1"]);
     let client = Client::tcp(format!("two:{port}")).resolver(resolver);
     let client = client.policy(Policy::allow_all().deny("::/0".parse().unwrap()));
-    assert_eq!(outcomes(&client.connect_with_report().unwrap().report), ["denied", "connected"]);
+    assert_eq!(fates(&client.connect_with_report().unwrap().report), ["denied", "connected"]);
 }
 
 #[test]
@@ -372,7 +372,7 @@ fn a_silent_version_costs_the_attempt_delay() {
             }
             let (connected, took) = timed(|| client.connect_with_report().unwrap());
             assert_took(took, from * MS, to * MS);
-            assert_eq!(outcomes(&connected.report), ["unanswered", "connected"]);
+            assert_eq!(fates(&connected.report), ["unanswered", "connected"]);
             assert_eq!(connects_under_way(), 0, "the loser is closed");
         }
         drop(listener);
@@ -480,8 +480,7 @@ fn six_attempts_are_under_way_at_most() {
             }
             let error = connect.join().unwrap();
             assert_eq!(report(&error).attempts().len(), 20);
-            let tried =
-                outcomes(report(&error)).iter().filter(|name| **name != "not tried").count();
+            let tried = fates(report(&error)).iter().filter(|name| **name != "not tried").count();
             assert_eq!(tried, 6, "{error}");
         });
         assert_eq!(most.load(Ordering::SeqCst), 6);

@@ -6,7 +6,7 @@
 
 use super::Manner;
 use super::race::{End, Pace, Race, Step, interleave};
-use super::report::{Attempt, Outcome, Report, Unconnected, Why};
+use super::report::{Attempt, Fate, Report, Unconnected, Why};
 use crate::addr::SocketType;
 use crate::socket::begin::{begin, finish};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -78,7 +78,7 @@ impl Dial {
                 Step::Start(attempt) => self.start(attempt),
                 Step::GiveUp(attempt) => {
                     self.sockets.retain(|(other, _)| *other != attempt);
-                    self.decide(attempt, Outcome::Unanswered);
+                    self.decide(attempt, Fate::Unanswered);
                 }
                 Step::Wait(until) => return Progress::Wait(until),
                 Step::Over(end) => return Progress::Over(self.over(end)),
@@ -109,10 +109,10 @@ impl Dial {
 
     fn start(&mut self, attempt: usize) {
         let address = self.addresses[attempt];
-        let (began, outcome) = (self.began.elapsed(), Outcome::Unanswered);
-        self.report.attempts.push(Attempt { address, began, elapsed: began, outcome });
+        let (began, fate) = (self.began.elapsed(), Fate::Unanswered);
+        self.report.attempts.push(Attempt { address, began, elapsed: began, fate });
         if !self.manner.allows(address) {
-            self.decide(attempt, Outcome::Denied);
+            self.decide(attempt, Fate::Denied);
             return self.race.failed(attempt);
         }
         let Manner { options, from, .. } = &self.manner;
@@ -130,7 +130,7 @@ impl Dial {
             Ok(()) => {
                 if self.race.connected(attempt) {
                     self.winner = Some(socket);
-                    self.decide(attempt, Outcome::Connected);
+                    self.decide(attempt, Fate::Won);
                 }
             }
             Err(error) => self.failed(attempt, error),
@@ -138,15 +138,15 @@ impl Dial {
     }
 
     fn failed(&mut self, attempt: usize, error: std::io::Error) {
-        self.decide(attempt, Outcome::Failed(error));
+        self.decide(attempt, Fate::Failed(error));
         self.race.failed(attempt);
     }
 
-    fn decide(&mut self, attempt: usize, outcome: Outcome) {
+    fn decide(&mut self, attempt: usize, fate: Fate) {
         let since = self.began.elapsed();
         let attempt = &mut self.report.attempts[attempt];
         attempt.elapsed = since.saturating_sub(attempt.began);
-        attempt.outcome = outcome;
+        attempt.fate = fate;
     }
 
     /// Everybody but the winner is closed.
@@ -166,9 +166,9 @@ impl Dial {
         self.let_go();
         let began = self.began.elapsed();
         for address in self.addresses.iter().skip(self.report.attempts.len()) {
-            let (address, outcome) = (*address, Outcome::NotTried);
+            let (address, fate) = (*address, Fate::NotTried);
             let elapsed = std::time::Duration::ZERO;
-            self.report.attempts.push(Attempt { address, began, elapsed, outcome });
+            self.report.attempts.push(Attempt { address, began, elapsed, fate });
         }
         Unconnected { report: self.take_report(), why, literal: self.literal }
     }
@@ -176,7 +176,7 @@ impl Dial {
     fn let_go(&mut self) {
         for (attempt, socket) in std::mem::take(&mut self.sockets) {
             drop(socket);
-            self.decide(attempt, Outcome::Unanswered);
+            self.decide(attempt, Fate::Unanswered);
         }
     }
 

@@ -69,7 +69,7 @@ pub struct Attempt {
     pub(super) address: SocketAddr,
     pub(super) began: Duration,
     pub(super) elapsed: Duration,
-    pub(super) outcome: Outcome,
+    pub(super) fate: Fate,
 }
 
 impl Attempt {
@@ -89,17 +89,17 @@ impl Attempt {
     }
 
     /// What became of it.
-    pub fn outcome(&self) -> &Outcome {
-        &self.outcome
+    pub fn fate(&self) -> &Fate {
+        &self.fate
     }
 }
 
 /// What became of an attempt.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Outcome {
+pub enum Fate {
     /// This is the connection.
-    Connected,
+    Won,
     /// The system, the peer or a hook refused it.
     Failed(io::Error),
     /// The policy refused it: no packet was sent.
@@ -128,27 +128,27 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Attempt { address, began, elapsed, outcome } = self;
-        match outcome {
-            Outcome::NotTried | Outcome::Denied => write!(f, "{address}: ")?,
+        let Attempt { address, began, elapsed, fate } = self;
+        match fate {
+            Fate::NotTried | Fate::Denied => write!(f, "{address}: ")?,
             _ => write!(f, "{address} after {began:.1?}: ")?,
         }
-        match outcome {
-            Outcome::Failed(error) => write!(f, "{error} in {elapsed:.1?}"),
-            outcome => outcome.words(*elapsed, f),
+        match fate {
+            Fate::Failed(error) => write!(f, "{error} in {elapsed:.1?}"),
+            fate => fate.words(*elapsed, f),
         }
     }
 }
 
-impl Outcome {
+impl Fate {
     /// On a line that is about an error.
     fn words(&self, elapsed: Duration, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Outcome::Connected => write!(f, "connected in {elapsed:.1?}"),
-            Outcome::Failed(error) => write!(f, "{error}"),
-            Outcome::Denied => f.write_str("denied by the policy"),
-            Outcome::Unanswered => write!(f, "no answer in {elapsed:.1?}"),
-            Outcome::NotTried => f.write_str("not tried, there was no time"),
+            Fate::Won => write!(f, "connected in {elapsed:.1?}"),
+            Fate::Failed(error) => write!(f, "{error}"),
+            Fate::Denied => f.write_str("denied by the policy"),
+            Fate::Unanswered => write!(f, "no answer in {elapsed:.1?}"),
+            Fate::NotTried => f.write_str("not tried, there was no time"),
         }
     }
 }
@@ -186,13 +186,12 @@ impl Unconnected {
             Why::NoAddress(_) => (ErrorKind::AddressNotAvailable, io::ErrorKind::AddrNotAvailable),
             Why::Attempts { .. } => {
                 // The last one that says something.
-                let mut outcomes =
-                    self.report.attempts.iter().rev().map(|attempt| &attempt.outcome);
-                let failed = outcomes.clone().find_map(|outcome| match outcome {
-                    Outcome::Failed(error) => Some((ErrorKind::of(error), error.kind())),
+                let mut fates = self.report.attempts.iter().rev().map(|attempt| &attempt.fate);
+                let failed = fates.clone().find_map(|fate| match fate {
+                    Fate::Failed(error) => Some((ErrorKind::of(error), error.kind())),
                     _ => None,
                 });
-                let silent = outcomes.any(|outcome| matches!(outcome, Outcome::Unanswered));
+                let silent = fates.any(|fate| matches!(fate, Fate::Unanswered));
                 failed.unwrap_or(match silent {
                     true => (ErrorKind::TimedOut, io::ErrorKind::TimedOut),
                     false => (ErrorKind::PermissionDenied, io::ErrorKind::PermissionDenied),
@@ -218,7 +217,7 @@ impl fmt::Display for Unconnected {
             Why::Attempts { .. } if attempts.is_empty() => return f.write_str("no time is left"),
             Why::Attempts { .. } => {}
         }
-        for (index, Attempt { address, elapsed, outcome, .. }) in attempts.iter().enumerate() {
+        for (index, Attempt { address, elapsed, fate, .. }) in attempts.iter().enumerate() {
             if index == LISTED_MAX {
                 return write!(f, ", and {} more", attempts.len() - LISTED_MAX);
             }
@@ -228,7 +227,7 @@ impl fmt::Display for Unconnected {
             if !self.literal {
                 write!(f, "{address}: ")?;
             }
-            outcome.words(*elapsed, f)?;
+            fate.words(*elapsed, f)?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 use crate::namespace::{self, OWN_V4, OWN_V6, SILENT_V4, SILENT_V6, ip};
 use crate::table::Table;
 use sockeye::addr::IpVersion;
-use sockeye::connect::{Outcome, Report};
+use sockeye::connect::{Fate, Report};
 use sockeye::lookup::{Resolver, StaticResolver, SystemResolver};
 use sockeye::{Client, ErrorKind};
 use std::fs;
@@ -72,7 +72,7 @@ fn connects(addresses: &[&str]) -> Result<Vec<Duration>, String> {
         let connected = client.connect_with_report().map_err(|error| error.to_string())?;
         times.push(begin.elapsed());
         let last = connected.report.attempts().last().expect("there was an attempt");
-        assert!(matches!(last.outcome(), Outcome::Connected), "{}", connected.report);
+        assert!(matches!(last.fate(), Fate::Won), "{}", connected.report);
     }
     Ok(times)
 }
