@@ -18,40 +18,45 @@
 //! # Ok::<(), sockeye::Error>(())
 //! ```
 
+mod call;
 mod channel;
 mod framed;
+mod reconnecting;
 
+pub(crate) use call::Call;
 pub use framed::{Framed, FramedReader, FramedWriter, Frames};
+pub use reconnecting::Reconnecting;
 
 use crate::addr::{
-    Any, AnyAddr, ConnectedDatagram, Endpoint, IntoEndpoint, IntoHostPort, ParseEndpointError,
-    SeqPacket, Transport, UnixAddr,
+    Endpoint, IntoEndpoint, IntoHostPort, IpVersion, ParseEndpointError, Policy, UnixAddr,
 };
 use crate::codec::Codec;
+#[cfg(doc)]
+use crate::connect::Report;
+use crate::connect::{Backoff, CancelHandle, Connection, Pace};
 use crate::error::Error;
-use crate::lookup;
+use crate::lookup::Resolver;
 use crate::memory::Dialer;
-use crate::socket::{
-    AnyStream, ConnectedUdpSocket, Options, Socket, TcpStream, UnixDatagram, UnixStream,
-};
-use channel::Channel;
+use crate::socket::{AnyStream, ConnectedUdpSocket, Mismatch, Options, TcpStream, UnixStream};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// A connection that is yet to be made.
 ///
 /// `S` is the socket that [`connect`](Client::connect) gives; with a [codec](Client::codec) it gives a
 /// [`Framed`] instead.
+///
+/// Over IP, all addresses of a name are tried, as the module [`connect`](crate::connect) says. The
+/// settings that are about addresses do nothing on a Unix socket, which has one.
 #[must_use = "a client does nothing until it is told to connect"]
 pub struct Client<S, C = ()> {
-    endpoint: Result<Endpoint, Error>,
-    /// What connects to an endpoint in memory.
-    dialer: Option<Dialer>,
-    timeout: Option<Duration>,
-    options: Options,
+    call: Result<Call, Error>,
     codec: C,
     socket: PhantomData<fn() -> S>,
 }
@@ -95,7 +100,8 @@ impl Client<Dialer> {
     /// A client for a [listener in memory](crate::memory). It wants a [codec](Client::codec); for a
     /// stream as it is, [`Dialer::connect`] is enough.
     pub fn memory(dialer: &Dialer) -> Client<Dialer> {
-        Client { dialer: Some(dialer.clone()), ..Client::new(Ok(Endpoint::memory())) }
+        let call = Call { dialer: Some(dialer.clone()), ..Call::new(Endpoint::memory()) };
+        Client { call: Ok(call), codec: (), socket: PhantomData }
     }
 }
 
@@ -105,32 +111,22 @@ impl<S> Client<S> {
     }
 
     fn new(endpoint: Result<Endpoint, Error>) -> Client<S> {
-        Client {
-            endpoint,
-            dialer: None,
-            timeout: None,
-            options: Options::new(),
-            codec: (),
-            socket: PhantomData,
-        }
+        Client { call: endpoint.map(Call::new), codec: (), socket: PhantomData }
     }
 
     /// How bytes become frames.
     pub fn codec<C: Codec>(self, codec: C) -> Client<S, C> {
-        let Client { endpoint, dialer, timeout, options, .. } = self;
-        Client { endpoint, dialer, timeout, options, codec, socket: PhantomData }
+        Client { call: self.call, codec, socket: PhantomData }
     }
 }
 
 impl<S, C> Client<S, C> {
-    /// How long connecting may take, all addresses of a name together, and then each operation of a
-    /// [`Framed`] as a whole. The time of the name lookup counts too, but a lookup that hangs is not
-    /// cut short.
+    /// How long connecting may take, the lookup and all addresses of a name together, and then each
+    /// operation of a [`Framed`] as a whole.
     ///
     /// Without it, connecting may take 10 s, and operations as long as they need.
-    pub fn timeout(mut self, timeout: Duration) -> Client<S, C> {
-        self.timeout = Some(timeout);
-        self
+    pub fn timeout(self, timeout: Duration) -> Client<S, C> {
+        self.with(|call| call.timeout = Some(timeout))
     }
 
     /// What the socket is set to before it connects; see [`Options`] for the defaults. Over TCP
@@ -147,39 +143,120 @@ impl<S, C> Client<S, C> {
     /// assert_eq!(stream.keepalive()?, None);
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn options(mut self, options: Options) -> Client<S, C> {
-        self.options = options;
+    pub fn options(self, options: Options) -> Client<S, C> {
+        self.with(|call| call.manner.options = options)
+    }
+
+    /// How long an attempt is alone before the next address is tried beside it: 250 ms without this.
+    /// Taken to be between 10 ms and 2 s, as RFC 8305 wants.
+    pub fn attempt_delay(self, delay: Duration) -> Client<S, C> {
+        self.with(|call| call.manner.pace = Pace::staggered(delay))
+    }
+
+    /// Tries one address after the other, exactly in the resolver's order. Each may take its share of
+    /// the time that is left, 2 s at least as long as there is so much.
+    pub fn sequential(self) -> Client<S, C> {
+        self.with(|call| call.manner.pace = Pace::Sequential)
+    }
+
+    /// Connects by this version of IP only, which then has all the time. A literal of the other version
+    /// is an error.
+    pub fn only(self, version: IpVersion) -> Client<S, C> {
+        self.with(|call| call.manner.only = version)
+    }
+
+    /// The local address; port 0 lets the kernel choose one. Only addresses of its IP version are
+    /// tried: if there is none, or the address is not one of this host, it fails before any packet.
+    ///
+    /// ```
+    /// use sockeye::{Client, socket::TcpListener};
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = Client::tcp(listener.local_addr()?).from(([127, 0, 0, 2], 0)).connect()?;
+    /// assert_eq!(stream.local_addr()?.ip().to_string(), "127.0.0.2");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn from(self, local: impl Into<SocketAddr>) -> Client<S, C> {
+        let local = local.into();
+        self.with(|call| call.manner.from = Some(local))
+    }
+
+    /// Who looks names up; the [system's](crate::lookup::SystemResolver) without this.
+    ///
+    /// ```
+    /// use sockeye::{Client, lookup::StaticResolver, socket::TcpListener};
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let at = listener.local_addr()?;
+    /// let hosts = StaticResolver::new().with("printer", [at.ip()]);
+    /// let at = format!("printer:{}", at.port());
+    /// Client::tcp(at).resolver(hosts).connect()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn resolver(self, resolver: impl Resolver + 'static) -> Client<S, C> {
+        self.with(|call| call.manner.resolver = Some(Arc::new(resolver)))
+    }
+
+    /// Connects only to addresses that this policy allows. It judges each address of a name, so that a
+    /// name is no way around it; a Unix socket is not judged.
+    ///
+    /// ```
+    /// use sockeye::{Client, ErrorKind, addr::Policy, socket::TcpListener};
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let policy = Policy::allow_all().deny("127.0.0.0/8".parse().unwrap());
+    /// let error = Client::tcp(listener.local_addr()?).policy(policy).connect().unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn policy(self, policy: Policy) -> Client<S, C> {
+        self.with(|call| call.manner.policy = Some(Arc::new(policy)))
+    }
+
+    /// Calls this on every socket before it is bound and connected, with the address that it is for:
+    /// for options that have no method. An error fails the attempt, and the next address is tried.
+    ///
+    /// ```
+    /// use sockeye::{Client, socket::TcpListener};
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = Client::tcp(listener.local_addr()?)
+    ///     .before_connect(|socket, _to| socket2::SockRef::from(&socket).set_tos_v4(0x10))
+    ///     .connect()?;
+    /// assert_eq!(socket2::SockRef::from(&stream).tos_v4()?, 0x10);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn before_connect(
+        self,
+        hook: impl Fn(BorrowedFd<'_>, SocketAddr) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Client<S, C> {
+        self.with(|call| call.manner.hook = Some(Arc::new(hook)))
+    }
+
+    /// Lets another thread end the connecting: see [`CancelHandle`]. A lookup then has a thread of its
+    /// own, which goes on to its deadline when it is left behind.
+    pub fn cancel_with(self, cancel: &CancelHandle) -> Client<S, C> {
+        let cancel = cancel.clone();
+        self.with(|call| call.cancel = Some(cancel))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Call)) -> Client<S, C> {
+        if let Ok(call) = &mut self.call {
+            change(call);
+        }
         self
     }
 
-    fn open(self) -> Result<(Channel, Endpoint, C), Error> {
-        let Client { endpoint, dialer, timeout, options, codec, .. } = self;
-        let endpoint = endpoint?;
-        let patience = timeout.unwrap_or(CONNECT_TIMEOUT).min(LONGEST);
-        if let Some(dialer) = dialer {
-            let dialed = dialer.connect_timeout(patience);
-            let failed = |error| Error::new("connect to", &endpoint, error);
-            return Ok((Channel::Memory(dialed.map_err(failed)?), endpoint, codec));
-        }
-        let options = options.with_keepalive();
-        let deadline = Instant::now() + patience;
-        let addresses = lookup::endpoint(&endpoint)?;
-        let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for (index, address) in addresses.iter().enumerate() {
-            // Each address has its share of the time that is left, so that a silent one leaves some
-            // to the next.
-            let left = deadline.saturating_duration_since(Instant::now());
-            let share = left / (addresses.len() - index) as u32;
-            if share.is_zero() {
-                last = io::ErrorKind::TimedOut.into();
-                break;
-            }
-            match connect(&endpoint, address, share, &options) {
-                Ok(channel) => return Ok((channel, endpoint, codec)),
-                Err(error) => last = error,
-            }
-        }
-        Err(Error::new("connect to", &endpoint, last))
+    /// What to connect and how, for who connects without waiting.
+    pub(crate) fn into_parts(self) -> Result<(Call, C), Error> {
+        Ok((self.call?, self.codec))
+    }
+}
+
+impl<S> Client<S>
+where
+    S: TryFrom<OwnedFd, Error = Mismatch>,
+{
+    fn open(self) -> Result<Connection<S>, Error> {
+        let call = self.call?;
+        let (channel, report) = call.open()?;
+        Ok(Connection::new(channel.into_typed(&call.endpoint)?, report))
     }
 }
 
@@ -188,10 +265,28 @@ impl Client<TcpStream> {
     ///
     /// # Errors
     ///
-    /// A bad endpoint, a name that is not found, nobody who listens, no answer in time.
+    /// A bad endpoint, a name that is not found, nobody who listens, no answer in time. The error lists
+    /// every address with its cause.
     pub fn connect(self) -> Result<TcpStream, Error> {
-        let (channel, endpoint, ()) = self.open()?;
-        channel.into_typed(&endpoint)
+        Ok(self.open()?.stream)
+    }
+
+    /// [`connect`](Self::connect), and what was tried. (In an error, [`Report::of`] has it.)
+    ///
+    /// ```
+    /// use sockeye::{Client, socket::TcpListener};
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let connected = Client::tcp(listener.local_addr()?).connect_with_report()?;
+    /// assert_eq!(connected.report.attempts()[0].address(), listener.local_addr()?);
+    /// println!("{}", connected.report);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub fn connect_with_report(self) -> Result<Connection<TcpStream>, Error> {
+        self.open()
     }
 }
 
@@ -202,8 +297,8 @@ impl Client<UnixStream> {
     ///
     /// A bad path, no socket there, nobody who listens, no room in its backlog in time.
     pub fn connect(self) -> Result<UnixStream, Error> {
-        let (channel, endpoint, ()) = self.open()?;
-        channel.into_typed(&endpoint)
+        let call = self.call?;
+        call.open()?.0.into_typed(&call.endpoint)
     }
 }
 
@@ -214,8 +309,7 @@ impl Client<ConnectedUdpSocket> {
     ///
     /// A bad endpoint, a name that is not found, no route.
     pub fn connect(self) -> Result<ConnectedUdpSocket, Error> {
-        let (channel, endpoint, ()) = self.open()?;
-        channel.into_typed(&endpoint)
+        Ok(self.open()?.stream)
     }
 }
 
@@ -228,8 +322,18 @@ impl Client<Endpoint> {
     /// A bad endpoint, one that is no stream, a name that is not found, nobody who listens, no answer
     /// in time.
     pub fn connect(self) -> Result<AnyStream, Error> {
-        let (channel, endpoint, ()) = self.open()?;
-        channel.into_typed(&endpoint)
+        Ok(self.connect_with_report()?.stream)
+    }
+
+    /// [`connect`](Self::connect), and what was tried: nothing on a Unix socket.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub fn connect_with_report(self) -> Result<Connection<AnyStream>, Error> {
+        let call = self.call?;
+        let (channel, report) = call.open()?;
+        Ok(Connection::new(channel.into_typed(&call.endpoint)?, report))
     }
 }
 
@@ -240,55 +344,29 @@ impl<S, C: Codec> Client<S, C> {
     ///
     /// A bad endpoint, a name that is not found, nobody who listens, no answer in time.
     pub fn connect(self) -> Result<Framed<C>, Error> {
-        let timeout = self.timeout;
-        let (channel, endpoint, codec) = self.open()?;
-        Ok(Framed::new(channel, endpoint, codec, timeout))
+        Ok(self.connect_with_report()?.stream)
     }
-}
 
-fn connect(
-    endpoint: &Endpoint,
-    to: &AnyAddr,
-    share: Duration,
-    options: &Options,
-) -> io::Result<Channel> {
-    let deadline = Some(Instant::now() + share);
-    match endpoint.transport() {
-        Transport::Tcp | Transport::Unix => {
-            Ok(Channel::Stream(AnyStream::connect_until(to, deadline, options)?))
-        }
-        Transport::Udp => {
-            let to = to.clone();
-            Ok(Channel::Datagram(Socket::<Any, ConnectedDatagram>::connect_with(to, options)?))
-        }
-        Transport::UnixSeqPacket => {
-            let socket = Socket::<Any, SeqPacket>::connect_until(to, deadline, options)?;
-            Ok(Channel::Record(socket))
-        }
-        Transport::UnixDatagram => {
-            let to = to.as_unix().cloned().ok_or(io::ErrorKind::InvalidInput)?;
-            // A name of its own, or the server could not answer. The kernel picks one.
-            let socket = UnixDatagram::bind_with(UnixAddr::unnamed(), options)?.connect(to)?;
-            Ok(Channel::Datagram(socket.into()))
-        }
-        // It has no address, so the lookup has said so.
-        Transport::Memory => Err(io::ErrorKind::Unsupported.into()),
+    /// [`connect`](Self::connect), and what was tried: nothing on a Unix socket.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub fn connect_with_report(self) -> Result<Connection<Framed<C>>, Error> {
+        let (call, codec) = self.into_parts()?;
+        let (framed, report) = call.framed(codec)?;
+        Ok(Connection::new(framed, report))
+    }
+
+    /// A client that connects again when the connection is lost, with pauses that grow. It connects when
+    /// it is first used.
+    pub fn reconnecting(self, backoff: Backoff) -> Reconnecting<C> {
+        Reconnecting::new(self.call, self.codec, backoff)
     }
 }
 
 impl<S, C: fmt::Debug> fmt::Debug for Client<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("endpoint", &self.endpoint)
-            .field("timeout", &self.timeout)
-            .field("options", &self.options)
-            .field("codec", &self.codec)
-            .finish()
+        f.debug_struct("Client").field("call", &self.call).field("codec", &self.codec).finish()
     }
 }
-
-/// How long connecting may take unless the builder says otherwise.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Longer than anybody waits, shorter than what the clock can express.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -60,6 +60,8 @@ pub enum ErrorKind {
     LookupFailed,
     /// The deadline passed.
     TimedOut,
+    /// Another thread said that it is no longer wanted, or the server that wanted it has stopped.
+    Cancelled,
     /// Nobody listens there.
     Refused,
     /// No way to that host or network.
@@ -110,6 +112,16 @@ impl Error {
         Error::new(operation, input, error.into())
     }
 
+    /// The same error once more: the source as its number or its words.
+    pub(crate) fn again(&self) -> Self {
+        let source = &self.0.source;
+        let source = match source.raw_os_error() {
+            Some(number) => io::Error::from_raw_os_error(number),
+            None => io::Error::new(source.kind(), source.to_string()),
+        };
+        Error::with_kind(self.kind(), self.operation(), self.endpoint(), source)
+    }
+
     /// What sort of failure it was.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -146,7 +158,7 @@ impl From<Error> for io::Error {
 
 impl ErrorKind {
     /// The kind of an error of the system, or of a bad endpoint or path.
-    fn of(error: &io::Error) -> ErrorKind {
+    pub(crate) fn of(error: &io::Error) -> ErrorKind {
         if error.get_ref().is_some_and(|inner| inner.is::<ParseEndpointError>()) {
             return ErrorKind::BadEndpoint;
         }

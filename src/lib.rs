@@ -49,8 +49,8 @@
 //!  stair    engine                            moves bytes between the wings
 //!           ┌──────────────────┐ ┌──────────────────────────────┐
 //!  wings    │ I/O              │ │ pure: no descriptor, no clock │
-//!           │ socket  lookup   │ │ session   (all decisions)     │
-//!           │ memory (poll sys)│ │ handler  codec  limits        │
+//!           │ connect  lookup  │ │ session   (all decisions)     │
+//!           │ socket   memory  │ │ handler  codec  limits        │
 //!           └──────────────────┘ └──────────────────────────────┘
 //!  ground   addr  error                       plain values
 //! ```
@@ -67,6 +67,7 @@
 //!
 //! - [`server`]: endpoints, codec, handler, engine and limits put together; [`ServerHandle`] stops it.
 //! - [`client`]: connects under one deadline; a stream, or frames with a codec.
+//! - [`connect`]: all addresses of a name in a race, and the report of it.
 //! - [`handler`]: what a protocol does; [`Remote`](handler::Remote) reaches a session from elsewhere.
 //! - [`codec`]: [`Lines`](codec::Lines), [`Bytes`](codec::Bytes), or your own.
 //! - [`engine`]: threads or event loops, chosen by load and not by handler.
@@ -93,6 +94,7 @@ pub mod addr;
 mod buffer;
 pub mod client;
 pub mod codec;
+pub mod connect;
 pub mod engine;
 pub mod error;
 pub mod handler;

@@ -5,7 +5,8 @@
 //! A socket in which nobody is interested is taken out of the set, because epoll reports hang-ups
 //! even then, again and again.
 //!
-//! [`wait_for`] is the same for one socket and a wake-up, by poll(2), for threads.
+//! [`wait_for`] is the same for one socket and a wake-up, by poll(2), for threads; [`wait_for_any`] for a
+//! few that are being connected.
 
 use crate::sys;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll};
@@ -165,6 +166,13 @@ impl ThreadWaker {
         let counter = sys::io::event_counter()?;
         Ok(self.counter.get_or_init(|| counter).as_fd())
     }
+
+    /// Takes all wake-ups so far for heard.
+    pub(crate) fn quiet(&self) {
+        if let Some(counter) = self.counter.get() {
+            sys::io::quiet(counter);
+        }
+    }
 }
 
 impl ThreadWaker {
@@ -218,6 +226,26 @@ pub(crate) fn wait_for(
         write: interest.write && socket.intersects(PollFlags::OUT | failed),
     };
     Ok((ready, rung))
+}
+
+/// Waits until one of these sockets can be written or has failed, one of the counters is not zero, or
+/// the time has passed. Says of each socket whether it is ready. By poll(2), for a handful of sockets
+/// that live for a moment.
+pub(crate) fn wait_for_any(
+    sockets: &[BorrowedFd<'_>],
+    counters: &[BorrowedFd<'_>],
+    timeout: Option<Duration>,
+) -> io::Result<Vec<bool>> {
+    let writing = sockets.iter().map(|socket| PollFd::from_borrowed_fd(*socket, PollFlags::OUT));
+    let ringing = counters.iter().map(|counter| PollFd::from_borrowed_fd(*counter, PollFlags::IN));
+    let mut polled: Vec<PollFd<'_>> = writing.chain(ringing).collect();
+    match rustix::event::poll(&mut polled, timeout.map(timespec).as_ref()) {
+        Ok(_) => {}
+        Err(rustix::io::Errno::INTR) => return Ok(vec![false; sockets.len()]),
+        Err(error) => return Err(error.into()),
+    }
+    polled.truncate(sockets.len());
+    Ok(polled.iter().map(|polled| !polled.revents().is_empty()).collect())
 }
 
 /// Rounded up to a millisecond: waking early would only mean to sleep again.

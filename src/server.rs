@@ -19,6 +19,7 @@
 //! stops it and waits for it.
 
 mod bind;
+mod connector;
 mod handle;
 mod launched;
 mod listening;

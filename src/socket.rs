@@ -99,6 +99,7 @@ use crate::addr::{
     Any, ConnectedDatagram, Datagram, Ip, Kind, SeqPacket, Stream, Supports, Transfers, Unix,
 };
 
+pub(crate) mod begin;
 mod connect;
 mod convert;
 mod datagram;

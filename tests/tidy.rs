@@ -46,7 +46,7 @@ const fn row(
 const TABLE: &[Row] = &[
     //  module     floor   may import                                          outside crates
     row("testing", Roof,   "server client STAIR IO PURE GROUND -sys",           ""),
-    row("server",  Roof,   "STAIR IO PURE GROUND -sys",                        ""),
+    row("server",  Roof,   "client STAIR IO PURE GROUND -sys",                  ""),
     row("client",  Roof,   "STAIR IO PURE GROUND -sys",                        ""),
     row("engine",  Stair,  "IO PURE GROUND",                                   ""),
     row("session", Pure,   "handler codec limits timers mailbox buffer GROUND", ""),

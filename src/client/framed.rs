@@ -89,6 +89,15 @@ impl<C: Codec> Framed<C> {
         self.reader.receive()
     }
 
+    /// [`receive`](Self::receive) in two steps, for who has to look at the error between them.
+    pub(super) fn next(&mut self) -> Result<Range<usize>, Error> {
+        self.reader.next()
+    }
+
+    pub(super) fn view(&self, body: Range<usize>) -> Result<C::Frame<'_>, Error> {
+        self.reader.view(body)
+    }
+
     /// The frames as an iterator of owned values (`String` for [`Lines`](crate::codec::Lines)). It ends
     /// when the peer closes its side, and after the first error.
     pub fn frames(&mut self) -> Frames<'_, C> {
@@ -179,16 +188,21 @@ impl<C: Codec> FramedReader<C> {
     ///
     /// As [`Framed::receive`].
     pub fn receive(&mut self) -> Result<C::Frame<'_>, Error> {
-        match self.next_body()? {
-            Some(body) => {
-                let frame = self.codec.view(&self.buffer[body]);
-                frame.map_err(|error| self.shared.failed(RECEIVE, bad_frame(error)))
-            }
-            None => {
-                let end = io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the peer");
-                Err(self.shared.failed(RECEIVE, end))
-            }
-        }
+        let body = self.next()?;
+        self.view(body)
+    }
+
+    /// Waits for the next frame, and says where it lies.
+    fn next(&mut self) -> Result<Range<usize>, Error> {
+        self.next_body()?.ok_or_else(|| {
+            let end = io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the peer");
+            self.shared.failed(RECEIVE, end)
+        })
+    }
+
+    fn view(&self, body: Range<usize>) -> Result<C::Frame<'_>, Error> {
+        let frame = self.codec.view(&self.buffer[body]);
+        frame.map_err(|error| self.shared.failed(RECEIVE, bad_frame(error)))
     }
 
     /// As [`Framed::frames`].

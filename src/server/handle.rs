@@ -1,7 +1,9 @@
 //! The handle of a running server.
 
 use super::bind::SocketFile;
+use super::connector::Connector;
 use crate::addr::{Endpoint, Peer, Transport};
+use crate::client::Client;
 use crate::codec::Codec;
 use crate::engine::{Adoption, Common, Counters, Report, Running, Socket};
 use crate::error::Error;
@@ -39,6 +41,7 @@ struct Started {
     /// Read by who adopts, written by who stops: a connection is adopted before a stop, which then
     /// ends it, or not at all.
     adopting: RwLock<()>,
+    connector: Connector,
 }
 
 impl ServerHandle {
@@ -51,7 +54,8 @@ impl ServerHandle {
     ) {
         let early = self.inner.stopped_early.lock().unwrap_or_else(PoisonError::into_inner);
         let (files, adopting) = (Mutex::new(files), RwLock::new(()));
-        let started = Started { running, common, endpoints, files, adopting };
+        let connector = Connector::new(common.clone());
+        let started = Started { running, common, endpoints, files, adopting, connector };
         // A builder starts once: it is consumed.
         let started = self.inner.started.get_or_init(|| started);
         if let Some(deadline) = *early {
@@ -130,6 +134,70 @@ impl ServerHandle {
         };
         started.running.adopt(connection).map_err(failed)?;
         Ok(remote.expect("an engine makes the session that it adopts"))
+    }
+
+    /// Connects, and runs the connection on the server's engine as [`adopt`](Self::adopt) does.
+    /// Returns at once: lookups are made on other threads, and one thread of the server drives all of
+    /// its connects. So a handler may call it, on an event loop too.
+    ///
+    /// `told` is called once, with the [`Remote`] of the new session or with what went wrong: on a
+    /// thread that others wait for, so it is not to block. It may send, wake a session, or hand the
+    /// result on through a channel. When the server stops, what is not connected yet is cancelled
+    /// ([`Cancelled`](crate::ErrorKind::Cancelled)).
+    ///
+    /// TCP and Unix streams; at most 1,024 are under way at once. At most eight threads look up names,
+    /// and wait for Unix sockets whose backlog is full: further ones wait for them, each up to its own
+    /// deadline.
+    ///
+    /// # Errors
+    ///
+    /// What is known at once: a bad endpoint, one that is no stream, too many that are under way, a
+    /// server that has not started or is stopping. Then `told` is not called.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::{Client, codec::Lines, handler::Context, server::Server};
+    /// use std::sync::mpsc;
+    /// # use std::time::Duration;
+    ///
+    /// let far = Server::tcp("127.0.0.1:0").codec(Lines::default()).serve(|line, cx| cx.send(line))?;
+    /// let near = Server::new().codec(Lines::default()).serve(|_: &str, _| {})?;
+    ///
+    /// let (sender, receiver) = mpsc::channel();
+    /// let replies = sender.clone();
+    /// let client = Client::to(&far.local_endpoints()[0]).codec(Lines::default());
+    /// let hear = move |line: &str, _: &mut Context<'_, Lines>| {
+    ///     let _ = replies.send(line.to_owned());
+    /// };
+    /// near.connect(client, hear, move |connected| match connected {
+    ///     Ok(remote) => remote.send("hello").unwrap(),
+    ///     Err(error) => drop(sender.send(error.to_string())),
+    /// })?;
+    /// assert_eq!(receiver.recv()?, "hello");
+    /// # near.stop(Duration::from_secs(1));
+    /// # far.stop(Duration::from_secs(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn connect<S, C: Codec, H: Handler<C>>(
+        &self,
+        client: Client<S, C>,
+        handler: H,
+        told: impl FnOnce(Result<Remote<C>, Error>) + Send + 'static,
+    ) -> Result<(), Error> {
+        let (call, codec) = client.into_parts()?;
+        let endpoint = call.endpoint.clone();
+        let failed = |error| Error::new("connect to", endpoint, error);
+        let Some(started) = self.inner.started.get() else { return Err(failed(not_running())) };
+        if !call.is_stream() {
+            let text = "engines connect streams over TCP and Unix";
+            return Err(failed(io::Error::new(io::ErrorKind::Unsupported, text)));
+        }
+        let server = self.clone();
+        let told = move |stream: Result<AnyStream, Error>| {
+            told(stream.and_then(|stream| server.adopt(stream, codec, handler)));
+        };
+        started.connector.connect(call, Box::new(told)).map_err(failed)
     }
 
     /// What the server has done so far.
@@ -213,6 +281,7 @@ impl Started {
         for file in self.files.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             file.remove();
         }
+        self.connector.stop();
         let _nobody_adopts = self.adopting.write().unwrap_or_else(PoisonError::into_inner);
         self.common.stop.begin(deadline, self.common.tally.snapshot().closed.total());
         self.running.stop();
@@ -227,6 +296,6 @@ impl fmt::Debug for ServerHandle {
     }
 }
 
-fn not_running() -> io::Error {
+pub(super) fn not_running() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the server is not running")
 }

@@ -18,7 +18,8 @@ impl<F: Supports<K>, K: HasPeer> Socket<F, K> {
     /// larger pieces.
     ///
     /// A TCP connect to this host, to a port of the ephemeral range on which nobody listens, can on
-    /// rare occasions meet itself: both ends are then this socket.
+    /// rare occasions meet itself: both ends are then this socket. A [`Client`](crate::Client) refuses
+    /// that.
     ///
     /// # Errors
     ///

@@ -1,0 +1,28 @@
+//! Proofs: what takes long, measures time or needs root, each by its name.
+//!
+//!     cargo run --release -p proofs -- connect
+//!
+//! A proof prints a table of what it measured beside what it allows, and fails if a row does.
+
+mod connect;
+#[path = "../../namespace/mod.rs"]
+mod namespace;
+mod table;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let name = std::env::args().nth(1).unwrap_or_default();
+    let proved = match name.as_str() {
+        "connect" => connect::prove(),
+        _ => Err("usage: cargo run --release -p proofs -- connect".to_owned()),
+    };
+    match proved {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("proofs: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
