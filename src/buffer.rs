@@ -288,7 +288,7 @@ fn page_offset(bytes: &[u8]) -> usize {
 }
 
 /// Fewer bytes than this are copied: that is nothing.
-const LOAN_BYTES_MIN: usize = 256;
+const LOAN_BYTES_MIN: usize = 32;
 
 /// Copying fewer than this costs less than a second system call.
 const JOINED_BYTES_MAX: usize = 4096;
@@ -358,8 +358,8 @@ mod tests {
     #[test]
     fn bytes_of_the_input_are_lent_and_kept_when_it_goes() {
         let within = |bytes: &[u8]| bytes.as_ptr() as usize..bytes.as_ptr() as usize + bytes.len();
-        let input: Vec<u8> = (0..3 * LOAN_BYTES_MIN).map(|byte| byte as u8).collect();
-        let lent = &input[10..10 + 2 * LOAN_BYTES_MIN];
+        let input: Vec<u8> = (0..300).map(|byte| byte as u8).collect();
+        let lent = &input[10..210];
         let elsewhere = lent.to_vec();
         let mut out = Out::new(1024);
         assert!(!out.lend(&lent[..LOAN_BYTES_MIN - 1], &within(&input)), "too few");
