@@ -185,7 +185,7 @@ pub trait Codec: Clone + Send + Sync + 'static {
     fn encode(&self, item: &Self::Item, out: &mut Vec<u8>) -> Result<Range<usize>, FrameError>;
 
     /// The bytes of the item, if they go out as they stand: exactly what [`encode`](Codec::encode) would
-    /// append, and all of it is what a datagram sends. A large frame that a handler sends back is then
+    /// append, and all of it is what a datagram sends. A frame that a handler sends back is then
     /// sent from where it was read, without a copy. By default nothing is known of the item.
     fn as_is<'a>(&self, item: &'a Self::Item) -> Option<&'a [u8]> {
         let _ = item;

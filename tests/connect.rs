@@ -746,8 +746,8 @@ fn a_server_that_hangs_up_at_once_is_not_met_in_a_hurry() {
     let count = accepted.clone();
     thread::spawn(move || {
         for stream in listener.incoming() {
+            count.fetch_add(1, Ordering::SeqCst); // before the client can see the end
             drop(stream);
-            count.fetch_add(1, Ordering::SeqCst);
         }
     });
     let backoff = Backoff::between(100 * MS, 100 * MS).tries(3);
