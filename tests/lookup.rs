@@ -1,9 +1,10 @@
 //! What lookups answer: on private hosts and services files, and against a name server that answers,
 //! refuses, lies, floods and stays silent. Each test has namespaces of its own.
 
-mod private;
+mod namespace;
 
-use private::{A, AAAA, Answer, CNAME, NameServer, PTR, Record, in_namespaces, name};
+use namespace::in_namespaces;
+use namespace::name_server::{A, AAAA, Answer, CNAME, NameServer, PTR, Record, name};
 use sockeye::addr::IpVersion;
 use sockeye::lookup::{
     self, ADDRESSES_MAX, HostInfo, LookupErrorKind, Protocol, Resolver, SystemResolver,
@@ -61,7 +62,7 @@ fn every_name_of_a_host_gives_all_of_it() {
         192.0.2.2 two.example.test two\n\
         2001:db8::2 two.example.test two two6\n";
     let files = [FILES, MULTI, ("hosts", hosts)];
-    in_namespaces("every_name_of_a_host_gives_all_of_it", &files, || {
+    in_namespaces(&files, || {
         for name in ["mail.example.test", "mail", "smtp", "mx1", "MAIL"] {
             let HostInfo { name, aliases, addresses, .. } = lookup::host(name).unwrap();
             assert_eq!(name, "mail.example.test");
@@ -91,7 +92,7 @@ fn addresses_have_their_names_or_none() {
         192.0.2.68 \"quoted\"\n\
         192.0.2.69 127.0.0.1\n";
     let files = [FILES, MULTI, ("hosts", hosts)];
-    in_namespaces("addresses_have_their_names_or_none", &files, || {
+    in_namespaces(&files, || {
         let names = |text| lookup::address(ip(text)).map(|host| (host.name, host.aliases));
         let expected = ("mail.example.test".to_owned(), vec!["mail".to_owned(), "smtp".to_owned()]);
         assert_eq!(names("192.0.2.1").unwrap(), expected);
@@ -117,7 +118,7 @@ fn a_host_with_very_many_names_and_addresses_is_cut() {
     let mut hosts = String::new();
     (0..2_000).for_each(|n: u32| hosts += &format!("10.0.{}.{} many alias{n}\n", n / 256, n % 256));
     let files = [FILES, MULTI, ("hosts", hosts.as_str())];
-    in_namespaces("a_host_with_very_many_names_and_addresses_is_cut", &files, || {
+    in_namespaces(&files, || {
         let started = Instant::now();
         let many = lookup::host("many").unwrap();
         assert_eq!((many.name.as_str(), many.addresses.len()), ("many", ADDRESSES_MAX));
@@ -130,7 +131,7 @@ fn a_host_with_very_many_names_and_addresses_is_cut() {
 fn the_own_name_is_asked_of_nobody() {
     let hosts = "192.0.2.1 box.example.test box\n";
     let files = [DNS, RESOLV, ("hosts", hosts)];
-    in_namespaces("the_own_name_is_asked_of_nobody", &files, || {
+    in_namespaces(&files, || {
         let server = NameServer::start(vec![("lost", A, Answer::Silence)]);
         rustix::system::sethostname(b"lost").unwrap();
         assert_eq!(lookup::hostname().unwrap(), "lost");
@@ -151,7 +152,7 @@ fn the_own_name_is_asked_of_nobody() {
 #[test]
 fn what_the_name_server_says_is_told_apart() {
     let files = [DNS, RESOLV];
-    in_namespaces("what_the_name_server_says_is_told_apart", &files, || {
+    in_namespaces(&files, || {
         let six = ip("2001:db8::1");
         let IpAddr::V6(six_octets) = six else { unreachable!() };
         let records = |kind, data: &[u8]| Answer::Records(vec![Record(None, kind, data.to_vec())]);
@@ -250,7 +251,7 @@ fn what_the_name_server_says_is_told_apart() {
 
 #[test]
 fn an_error_of_the_system_keeps_its_number() {
-    in_namespaces("an_error_of_the_system_keeps_its_number", &[FILES, RESOLV], || {
+    in_namespaces(&[FILES, RESOLV], || {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
         assert_eq!(kind("nosuch.test"), LookupErrorKind::NotFound); // what is loaded once is loaded
         let before = getrlimit(Resource::Nofile);
@@ -270,7 +271,7 @@ fn an_error_of_the_system_keeps_its_number() {
 
 #[test]
 fn hostile_answers_cost_bounded_time_and_memory() {
-    in_namespaces("hostile_answers_cost_bounded_time_and_memory", &[DNS, RESOLV], || {
+    in_namespaces(&[DNS, RESOLV], || {
         let flood: Vec<Record> = (0..2_000_u32)
             .map(|n| Record(None, A, (0x0a00_0000 + n).to_be_bytes().to_vec()))
             .collect();
@@ -309,8 +310,7 @@ fn hostile_answers_cost_bounded_time_and_memory() {
 fn a_silent_name_server_holds_up_nobody_for_longer_than_asked() {
     const LOOKUPS: usize = 1_000;
     const THREADS: usize = 32;
-    let test = "a_silent_name_server_holds_up_nobody_for_longer_than_asked";
-    in_namespaces(test, &[DNS, RESOLV], || {
+    in_namespaces(&[DNS, RESOLV], || {
         let names: Vec<String> = (0..LOOKUPS).map(|n| format!("silent{n}.test")).collect();
         let mut zone: Vec<_> =
             names.iter().map(|name| (name.as_str(), A, Answer::Silence)).collect();
@@ -355,7 +355,7 @@ fn the_systems_services_have_the_first_word() {
         echo 7/tcp\n\
         echo 7/udp\n";
     let files = [FILES, ("services", services)];
-    in_namespaces("the_systems_services_have_the_first_word", &files, || {
+    in_namespaces(&files, || {
         thread::scope(|scope| {
             for _ in 0..16 {
                 scope.spawn(|| {
@@ -387,7 +387,7 @@ fn the_systems_services_have_the_first_word() {
 
 #[test]
 fn services_are_known_without_a_file() {
-    in_namespaces("services_are_known_without_a_file", &[FILES], || {
+    in_namespaces(&[FILES], || {
         assert!(!std::path::Path::new("/etc/services").exists());
         let ports = [
             ("http", 80),
@@ -420,7 +420,7 @@ fn services_are_known_without_a_file() {
 
 #[test]
 fn link_local_addresses_keep_their_zone() {
-    in_namespaces("link_local_addresses_keep_their_zone", &[FILES], || {
+    in_namespaces(&[FILES], || {
         let added = std::process::Command::new("ip")
             .args(["-6", "address", "add", "fe80::1/64", "dev", "lo", "nodad"])
             .status();
