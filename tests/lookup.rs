@@ -385,32 +385,78 @@ fn the_systems_services_have_the_first_word() {
     });
 }
 
+/// Each as a bare scheme, in URLs of all shapes, and as the port of an endpoint.
+fn schemes_have_their_ports() {
+    let ports = [
+        ("http", 80),
+        ("https", 443),
+        ("ftp", 21),
+        ("smtp", 25),
+        ("imap", 143),
+        ("pop3", 110),
+        ("gopher", 70),
+        ("ldap", 389),
+        ("ssh", 22),
+        ("telnet", 23),
+        ("nntp", 119),
+    ];
+    for (scheme, port) in ports {
+        let upper = scheme.to_uppercase();
+        for url in [scheme, &upper, &format!("{upper}://h"), &format!("{scheme}://u@h/p?q#f")] {
+            assert_eq!(lookup::port_of(url).unwrap(), port, "{url}");
+        }
+        assert_eq!(lookup::port_of(&format!("{scheme}://[::1]:7000/")).unwrap(), 7000);
+        assert_eq!(lookup::port_of(&format!("{scheme}://h:{port}")).unwrap(), port);
+        assert_eq!(lookup::service(scheme, Protocol::Tcp).unwrap().port, port);
+        let at = format!("127.0.0.1:{scheme}").parse().unwrap();
+        assert_eq!(lookup::resolve(&at, false).unwrap()[0].port(), port);
+    }
+    for (url, port) in [("ws", 80), ("wss://h", 443), ("tftp", 69), ("sip:alice@example.org", 5060)]
+    {
+        assert_eq!(lookup::port_of(url).unwrap(), port, "{url}");
+    }
+    assert_eq!(lookup::port_of("smtp://mail.google.com").unwrap(), 25);
+}
+
+#[test]
+fn schemes_have_their_ports_here() {
+    schemes_have_their_ports();
+}
+
+#[test]
+fn schemes_have_their_ports_with_a_file_that_knows_a_few() {
+    let services = "smtp 25/tcp mail\nimap2 143/tcp imap\npop3 110/tcp pop-3\ntftp 69/udp\n";
+    in_namespaces(&[FILES, ("services", services)], || {
+        assert_eq!(lookup::service("imap", Protocol::Tcp).unwrap().name, "imap2");
+        schemes_have_their_ports();
+    });
+}
+
 #[test]
 fn services_are_known_without_a_file() {
     in_namespaces(&[FILES], || {
         assert!(!std::path::Path::new("/etc/services").exists());
-        let ports = [
-            ("http", 80),
-            ("https", 443),
-            ("ftp", 21),
-            ("smtp", 25),
-            ("imap", 143),
-            ("pop3", 110),
-            ("gopher", 70),
-            ("ldap", 389),
-            ("ssh", 22),
-            ("telnet", 23),
-            ("nntp", 119),
-        ];
-        for (scheme, port) in ports {
-            assert_eq!(lookup::port_of(scheme).unwrap(), port, "{scheme}");
-            assert_eq!(lookup::port_of(&format!("{scheme}://h.example/x")).unwrap(), port);
-            let service = lookup::service(scheme, Protocol::Tcp).unwrap();
-            assert_eq!(lookup::service_at(port, Protocol::Tcp).unwrap(), service);
-            let at = format!("127.0.0.1:{scheme}").parse().unwrap();
-            assert_eq!(lookup::resolve(&at, false).unwrap()[0].port(), port);
+        schemes_have_their_ports();
+        let mut names = Vec::new();
+        for (port, protocol) in
+            (0..=u16::MAX).flat_map(|port| [(port, Protocol::Tcp), (port, Protocol::Udp)])
+        {
+            let Ok(found) = lookup::service_at(port, protocol) else { continue };
+            assert_eq!((found.port, found.protocol), (port, protocol));
+            for name in found.aliases.iter().chain([&found.name]) {
+                assert_eq!(lookup::service(name, protocol).unwrap(), found);
+                // No scheme begins with a digit.
+                let url = lookup::port_of(&format!("{name}://h"));
+                match name.starts_with(|first: char| first.is_ascii_digit()) {
+                    true => assert_eq!(url.unwrap_err().kind(), LookupErrorKind::BadName),
+                    false => assert_eq!(url.unwrap(), port, "{name}"),
+                }
+            }
+            names.push(found.name);
         }
-        assert_eq!(lookup::service_at(53, Protocol::Udp).unwrap().name, "domain");
+        names.sort();
+        names.dedup();
+        assert!(names.len() >= 120, "{}", names.len());
         let error = lookup::service("nosuch", Protocol::Udp).unwrap_err();
         assert_eq!(error.to_string(), "look up nosuch: no UDP service `nosuch` is known here");
     });
