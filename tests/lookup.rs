@@ -3,8 +3,8 @@
 
 mod namespace;
 
-use namespace::in_namespaces;
 use namespace::name_server::{A, AAAA, Answer, CNAME, NameServer, PTR, Record, name};
+use namespace::{LINK, OWN_V4, OWN_V6, in_namespace, in_namespaces};
 use sockeye::addr::IpVersion;
 use sockeye::lookup::{
     self, ADDRESSES_MAX, HostInfo, LookupErrorKind, Protocol, Resolver, SystemResolver,
@@ -90,7 +90,8 @@ fn addresses_have_their_names_or_none() {
         192.0.2.66 e\u{1b}[31mvil fine\n\
         192.0.2.67 \u{1b}]0;evil\u{7}\n\
         192.0.2.68 \"quoted\"\n\
-        192.0.2.69 127.0.0.1\n";
+        192.0.2.69 127.0.0.1\n\
+        192.0.2.70 192.0.2.70\n";
     let files = [FILES, MULTI, ("hosts", hosts)];
     in_namespaces(&files, || {
         let names = |text| lookup::address(ip(text)).map(|host| (host.name, host.aliases));
@@ -100,7 +101,8 @@ fn addresses_have_their_names_or_none() {
         assert_eq!(names("192.0.2.2").unwrap(), ("plain".to_owned(), vec![]));
         assert_eq!(names("2001:db8::1").unwrap().0, "six.example.test");
         assert_eq!(lookup::address(ip("192.0.2.2")).unwrap().addresses, [at("192.0.2.2")]);
-        for unknown in ["192.0.2.99", "2001:db8::99"] {
+        // An address that is called by its number has no name: so says musl.
+        for unknown in ["192.0.2.99", "2001:db8::99", "192.0.2.70"] {
             assert_eq!(names(unknown).unwrap_err().kind(), LookupErrorKind::NotFound);
         }
         // What is no host name is left out, and if nothing is left, refused.
@@ -251,17 +253,26 @@ fn what_the_name_server_says_is_told_apart() {
 
 #[test]
 fn an_error_of_the_system_keeps_its_number() {
-    in_namespaces(&[FILES, RESOLV], || {
+    in_namespaces(&[FILES, RESOLV, ("hosts", "192.0.2.1 box.test\n")], || {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
         assert_eq!(kind("nosuch.test"), LookupErrorKind::NotFound); // what is loaded once is loaded
         let before = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, Rlimit { current: Some(0), maximum: before.maximum }).unwrap();
-        let (host, service) = (
+        let errors = [
             lookup::address(ip("192.0.2.1")).unwrap_err(),
             lookup::service("nosuch", Protocol::Tcp).unwrap_err(),
-        );
+            lookup::addresses("box.test").unwrap_err(), // which is there
+            lookup::host("nosuch.test").unwrap_err(),
+            lookup::interface_index("lo").unwrap_err(),
+            lookup::interface_name(1).unwrap_err(),
+            lookup::addresses("fe80::1%lo").unwrap_err(),
+            lookup::port_of("nosuch://h").unwrap_err(),
+        ];
+        let endpoint = lookup::resolve(&"[fe80::1%lo]:80".parse().unwrap(), false).unwrap_err();
         setrlimit(Resource::Nofile, before).unwrap();
-        for error in [host, service] {
+        assert_eq!(endpoint.kind(), ErrorKind::LimitReached, "{endpoint}");
+        assert_eq!(lookup::addresses("box.test").unwrap(), [at("192.0.2.1")]);
+        for error in errors {
             assert_eq!(error.kind(), LookupErrorKind::Other, "{error}");
             assert_eq!(error.io_error().raw_os_error(), Some(24), "{error}");
             assert_eq!(sockeye::Error::from(error).kind(), ErrorKind::LimitReached);
@@ -462,7 +473,7 @@ fn services_are_known_without_a_file() {
     });
 }
 
-// ---- Zones --------------------------------------------------------------------------------------
+// ---- Interfaces and zones -----------------------------------------------------------------------
 
 #[test]
 fn link_local_addresses_keep_their_zone() {
@@ -497,5 +508,38 @@ fn link_local_addresses_keep_their_zone() {
                 Server::on(endpoint).codec(Lines::default()).serve(|line, cx| cx.send(line));
             assert_eq!(server.unwrap_err().kind(), ErrorKind::NotFound);
         }
+    });
+}
+
+#[test]
+fn interfaces_have_their_names_indices_and_addresses() {
+    in_namespace(|| {
+        let all = lookup::interfaces().unwrap();
+        let by_name = |name: &str| all.iter().find(|interface| interface.name == name).unwrap();
+        let (lo, link) = (by_name("lo"), by_name(LINK));
+        assert_eq!((lo.index, lo.is_up, lo.is_loopback), (1, true, true));
+        assert_eq!(lo.addresses, [at("127.0.0.1"), at("::1")]);
+        assert_eq!((link.is_up, link.is_loopback, link.is_multicast), (true, false, true));
+        let scoped = link.addresses.iter().find(|address| match address {
+            SocketAddr::V6(v6) => v6.ip().is_unicast_link_local() && v6.scope_id() == link.index,
+            SocketAddr::V4(_) => false,
+        });
+        assert!(scoped.is_some(), "{link:?}");
+        assert!(link.addresses.contains(&at(OWN_V4)) && link.addresses.contains(&at(OWN_V6)));
+        for interface in &all {
+            assert_eq!(lookup::interface_index(&interface.name).unwrap(), interface.index);
+            assert_eq!(lookup::interface_name(interface.index).unwrap(), interface.name);
+        }
+        // A label is no interface, and one without an address is there too.
+        namespace::ip(["link", "set", "sock1", "down"]).unwrap();
+        let label = format!("{LINK}:1");
+        namespace::ip(["addr", "add", "192.0.2.3/24", "dev", LINK, "label", &label]).unwrap();
+        let all = lookup::interfaces().unwrap();
+        let names: Vec<&str> = all.iter().map(|interface| interface.name.as_str()).collect();
+        assert_eq!(sorted(names), ["lo", LINK, "sock1"]);
+        let link = all.iter().find(|interface| interface.name == LINK).unwrap();
+        assert!(link.addresses.contains(&at("192.0.2.3")), "{link:?}");
+        let behind = all.iter().find(|interface| interface.name == "sock1").unwrap();
+        assert_eq!((behind.is_up, behind.addresses.len()), (false, 0));
     });
 }

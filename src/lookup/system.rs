@@ -24,6 +24,7 @@ use dns_lookup::{AddrFamily, AddrInfoHints, SockType};
 use super::error::{LookupError, LookupErrorKind, check_name};
 use super::resolver::{Resolver, gather};
 use crate::addr::IpVersion;
+use crate::sys::netdb;
 
 /// The system's resolver: `getaddrinfo(3)`, which asks hosts files and name servers as the machine is
 /// set up to.
@@ -281,8 +282,15 @@ fn ask(name: &str, version: IpVersion) -> Answer {
     };
     let socktype = SockType::Stream.into(); // else every address comes once for each type
     let hints = AddrInfoHints { address: family, socktype, ..AddrInfoHints::default() };
-    let infos = dns_lookup::getaddrinfo(Some(name), None, Some(hints))
-        .map_err(|error| LookupError::of_gai(name, error))?;
+    netdb::clear_errno();
+    let infos = dns_lookup::getaddrinfo(Some(name), None, Some(hints)).map_err(|error| {
+        // glibc says "no such name" also if it could not open the hosts file, or a socket.
+        let system = io::Error::last_os_error();
+        match netdb::is_exhausted(&system) {
+            true => LookupError::with_source(LookupErrorKind::Other, name, system),
+            false => LookupError::of_gai(name, error),
+        }
+    })?;
     // An error here is an entry of a family that nobody asked for.
     let found = gather(infos.filter_map(Result::ok).map(|info| info.sockaddr), version);
     match found.is_empty() {
