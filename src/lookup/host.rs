@@ -185,6 +185,10 @@ pub fn address(ip: IpAddr) -> Result<HostInfo, LookupError> {
 
 /// The address that stands there, if it is a literal.
 fn literal(text: &str) -> Result<Option<SocketAddr>, LookupError> {
+    if text.starts_with('[') {
+        let words = "brackets belong to endpoints: here IPv6 addresses stand without";
+        return Err(LookupError::with_words(LookupErrorKind::BadName, text, words));
+    }
     let (ip, zone) = match text.split_once('%') {
         Some((ip, zone)) => (ip, Some(zone)),
         None => (text, None),
@@ -247,6 +251,7 @@ mod tests {
             let error = host(bad).unwrap_err();
             assert_eq!(error.kind(), LookupErrorKind::BadName, "{bad}");
         }
+        assert!(host("[::1]").unwrap_err().to_string().contains("without"));
         #[cfg(target_os = "linux")]
         assert_eq!(addresses("fe80::1%lo").unwrap(), ["[fe80::1%1]:0".parse().unwrap()]);
         assert_eq!(addresses("fe80::1%nosuch0").unwrap_err().kind(), LookupErrorKind::NotFound);
