@@ -90,7 +90,7 @@ impl Resolver for SystemResolver {
     fn resolve(&self, name: &str, version: IpVersion, deadline: Option<Instant>) -> Answer {
         check_name(name)?;
         match deadline {
-            None => (self.pool.ask)(name, version),
+            None => self.pool.asked(name, version),
             // Else a thread might start for somebody who has left.
             Some(deadline) if deadline <= Instant::now() => {
                 Err(LookupError::new(LookupErrorKind::TimedOut, name))
@@ -218,14 +218,18 @@ impl Pool {
             };
             drop(state);
             let (name, version) = &question;
-            // A thread that died would leave its flight in the air for ever.
-            let answer = catch_unwind(AssertUnwindSafe(|| (self.ask)(name, *version)));
-            let answer = answer.unwrap_or_else(|_| {
-                Err(LookupError::with_words(LookupErrorKind::Other, name, "the lookup panicked"))
-            });
+            let answer = self.asked(name, *version);
             state = self.lock();
             state.land(&question, answer);
         }
+    }
+
+    /// The answer, whatever becomes of the lookup: a thread that died would leave its flight in the air
+    /// for ever, and `dns_lookup` panics if libc's words for an error are not UTF-8, as in some locales.
+    fn asked(&self, name: &str, version: IpVersion) -> Answer {
+        catch_unwind(AssertUnwindSafe(|| (self.ask)(name, version))).unwrap_or_else(|_| {
+            Err(LookupError::with_words(LookupErrorKind::Other, name, "the lookup panicked"))
+        })
     }
 }
 
