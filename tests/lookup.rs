@@ -48,6 +48,13 @@ fn lookup_threads() -> usize {
     names.filter(|name| name.trim_end() == "sockeye-lookup").count()
 }
 
+/// The most memory that this process ever had, as the kernel counts it.
+fn peak_kib() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
 fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
     list.sort();
     list
@@ -314,6 +321,7 @@ fn hostile_answers_cost_bounded_time_and_memory() {
             ),
             ("short.test", A, Answer::Records(vec![Record(None, A, vec![1, 2])])),
         ]);
+        let before = peak_kib();
         for name in ["flood.test", "chain.test", "self.test", "loop.test", "short.test"] {
             let started = Instant::now();
             let (host, found) = (lookup::host(name), lookup::addresses(name));
@@ -325,6 +333,9 @@ fn hostile_answers_cost_bounded_time_and_memory() {
                 _ => assert!(found.is_err(), "{name}: {found:?}"),
             }
         }
+        let grown = peak_kib() - before;
+        println!("{grown} KiB more");
+        assert!(grown < 32 * 1024, "{grown} KiB");
     });
 }
 
@@ -376,7 +387,7 @@ fn the_systems_services_have_the_first_word() {
         9pfs 564/tcp\n\
         echo 7/tcp\n\
         echo 7/udp\n";
-    let files = [FILES, ("services", services)];
+    let files = [FILES, ("services", services), ("hosts", "127.0.0.1 localhost\n")];
     in_namespaces(&files, || {
         thread::scope(|scope| {
             for _ in 0..16 {
@@ -404,6 +415,30 @@ fn the_systems_services_have_the_first_word() {
         assert_eq!(resolved("127.0.0.1:http", false), ["127.0.0.1:8888".parse().unwrap()]);
         assert_eq!(resolved("127.0.0.1:private", true), ["127.0.0.1:40001".parse().unwrap()]);
         assert_eq!(resolved("127.0.0.1:ldap", false), ["127.0.0.1:389".parse().unwrap()]);
+        // Of every kind and version, for servers and clients.
+        for (endpoint, local) in [
+            ("tcp://127.0.0.1:http", "tcp://127.0.0.1:8888"),
+            ("tcp6://[::1]:private-alias", "tcp://[::1]:8888"),
+            ("udp://127.0.0.1:private", "udp://127.0.0.1:40001"),
+            ("udp6://[::1]:private", "udp://[::1]:40001"),
+            ("tcp://*:whois", "tcp://*:43"), // of the table
+        ] {
+            let server = Server::on(endpoint).codec(Lines::default());
+            let server = server.serve(|line, cx| cx.send(line)).unwrap();
+            let own = server.local_endpoints()[0].to_string();
+            assert_eq!(own.rsplit(':').next(), local.rsplit(':').next(), "{endpoint}: {own}");
+            let to = endpoint.replace('*', "localhost");
+            let mut client = Client::to(to.as_str()).codec(Lines::default()).connect().unwrap();
+            client.send("by name").unwrap();
+            assert_eq!(client.receive().unwrap(), "by name", "{endpoint}");
+            drop(client);
+            server.stop(Duration::from_secs(10));
+            server.join().unwrap();
+        }
+        for bad in ["tcp://127.0.0.1:9pfs", "tcp://127.0.0.1:80a", "udp://127.0.0.1:0x50"] {
+            let error = Client::to(bad).codec(Lines::default()).connect().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::BadEndpoint, "{bad}");
+        }
     });
 }
 
