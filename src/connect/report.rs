@@ -141,6 +141,19 @@ impl fmt::Display for Attempt {
 }
 
 impl Fate {
+    /// How much it says about the peer.
+    fn weight(&self) -> u8 {
+        use ErrorKind::{AddressNotAvailable, Unreachable, Unsupported};
+        match self {
+            Fate::Failed(error) => match ErrorKind::of(error) {
+                Unreachable | AddressNotAvailable | Unsupported => 1,
+                _ => 3,
+            },
+            Fate::Unanswered => 2,
+            Fate::Won | Fate::Denied | Fate::NotTried => 0,
+        }
+    }
+
     /// On a line that is about an error.
     fn words(&self, elapsed: Duration, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -148,7 +161,7 @@ impl Fate {
             Fate::Failed(error) => write!(f, "{error}"),
             Fate::Denied => f.write_str("denied by the policy"),
             Fate::Unanswered => write!(f, "no answer in {elapsed:.1?}"),
-            Fate::NotTried => f.write_str("not tried, there was no time"),
+            Fate::NotTried => f.write_str("not tried, it was over before"),
         }
     }
 }
@@ -185,17 +198,16 @@ impl Unconnected {
             Why::Cancelled => (ErrorKind::Cancelled, io::ErrorKind::Interrupted),
             Why::NoAddress(_) => (ErrorKind::AddressNotAvailable, io::ErrorKind::AddrNotAvailable),
             Why::Attempts { .. } => {
-                // The last one that says something.
-                let mut fates = self.report.attempts.iter().rev().map(|attempt| &attempt.fate);
-                let failed = fates.clone().find_map(|fate| match fate {
-                    Fate::Failed(error) => Some((ErrorKind::of(error), error.kind())),
-                    _ => None,
-                });
-                let silent = fates.any(|fate| matches!(fate, Fate::Unanswered));
-                failed.unwrap_or(match silent {
-                    true => (ErrorKind::TimedOut, io::ErrorKind::TimedOut),
-                    false => (ErrorKind::PermissionDenied, io::ErrorKind::PermissionDenied),
-                })
+                // The one that says most about the peer, and of several such the last: resolvers put
+                // addresses to which there is no way at the end.
+                let kind = |attempt: &Attempt| match &attempt.fate {
+                    Fate::Failed(error) => (ErrorKind::of(error), error.kind()),
+                    Fate::Unanswered => (ErrorKind::TimedOut, io::ErrorKind::TimedOut),
+                    _ => (ErrorKind::PermissionDenied, io::ErrorKind::PermissionDenied),
+                };
+                let denied = (ErrorKind::PermissionDenied, io::ErrorKind::PermissionDenied);
+                let attempts = self.report.attempts.iter();
+                attempts.max_by_key(|attempt| attempt.fate.weight()).map_or(denied, kind)
             }
         }
     }
