@@ -70,8 +70,11 @@ impl Dial {
             Pace::Sequential => addresses,
         };
         let race = Race::new(addresses.len(), manner.pace, times.deadline);
-        let lookup = times.looked_up.saturating_duration_since(times.began);
-        let report = Report { attempts: Vec::new(), lookup, elapsed: lookup };
+        let lookup = match literal {
+            true => Duration::ZERO,
+            false => times.looked_up.saturating_duration_since(times.began),
+        };
+        let report = Report { attempts: Vec::new(), lookup, elapsed: Duration::ZERO };
         let (sockets, winner, began) = (Vec::new(), None, times.began);
         Dial { manner, kind, addresses, race, sockets, winner, report, began, literal }
     }

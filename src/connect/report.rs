@@ -9,8 +9,8 @@ use std::time::Duration;
 
 /// How a connect went: every address that was tried, in the order of the attempts.
 ///
-/// Comes with the connection from [`Client::connect_with_report`](crate::Client::connect_with_report), and in an error that
-/// is about several addresses: see [`of`](Report::of). Prints one line for each attempt:
+/// Comes with the connection from [`Client::connect_with_report`](crate::Client::connect_with_report), and in the error of a
+/// connect that came to attempts: see [`of`](Report::of). Prints one line for each attempt:
 ///
 /// ```text
 /// 2 attempts in 281.4ms, of which 20.2ms for the lookup
@@ -52,7 +52,7 @@ impl Report {
         &self.attempts
     }
 
-    /// How long the lookup of the name took.
+    /// How long the lookup of the name took; zero if the address was given.
     pub fn lookup(&self) -> Duration {
         self.lookup
     }
@@ -113,12 +113,14 @@ pub enum Fate {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { attempts, lookup, elapsed } = self;
-        let s = if attempts.len() == 1 { "" } else { "s" };
-        write!(
-            f,
-            "{} attempt{s} in {elapsed:.1?}, of which {lookup:.1?} for the lookup",
-            attempts.len()
-        )?;
+        match attempts.len() {
+            0 => write!(f, "no attempts on IP addresses in {elapsed:.1?}")?,
+            1 => write!(f, "1 attempt in {elapsed:.1?}")?,
+            count => write!(f, "{count} attempts in {elapsed:.1?}")?,
+        }
+        if !lookup.is_zero() {
+            write!(f, ", of which {lookup:.1?} for the lookup")?;
+        }
         for attempt in attempts {
             write!(f, "\n  {attempt}")?;
         }
