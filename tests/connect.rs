@@ -47,11 +47,18 @@ fn closes_down_to(before: usize) {
     eventually("all descriptors are closed", || open_descriptors() <= before);
 }
 
-/// Connects that the kernel of this thread's network still tries: state 02 in its tables.
+/// Connects that the kernel of this thread's network still tries: state 02 in its tables. For
+/// namespaces: elsewhere others have theirs.
 fn connects_under_way() -> usize {
+    connects_under_way_to("")
+}
+
+/// The same, of those to addresses that end like this in the tables.
+fn connects_under_way_to(end: &str) -> usize {
     let tables = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
     let text: String = tables.iter().map(|table| std::fs::read_to_string(table).unwrap()).collect();
-    text.lines().filter(|line| line.split_whitespace().nth(3) == Some("02")).count()
+    let words = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    words.filter(|words| words[2].ends_with(end) && words[3] == "02").count()
 }
 
 /// A port of 127.0.0.1, 127.0.0.2 and ::1 on which nobody listens.
@@ -80,13 +87,28 @@ impl Full {
         }
         Full { at, _listener: listener, _waiting: waiting }
     }
+
+    /// How many connects wait for an answer.
+    fn asked(&self) -> usize {
+        connects_under_way_to(&format!(":{:04X}", self.at.port()))
+    }
 }
 
-/// A Unix listener at an abstract name, and who fills its backlog.
+/// An abstract name that no other run of these tests has, and its endpoint.
+fn own_name(what: &str) -> String {
+    format!("sockeye-connect-{what}-{}", std::process::id())
+}
+
+fn at_name(what: &str) -> String {
+    format!("unix://@{}", own_name(what))
+}
+
+/// A Unix listener at [`own_name`], and who fills its backlog.
 fn full_unix(name: &str) -> (UnixListener, Vec<socket2::Socket>) {
     let socket =
         || socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
-    let (listener, at) = (socket(), socket2::SockAddr::unix(format!("\0{name}")).unwrap());
+    let (listener, at) =
+        (socket(), socket2::SockAddr::unix(format!("\0{}", own_name(name))).unwrap());
     listener.bind(&at).unwrap();
     listener.listen(0).unwrap();
     let mut waiting = Vec::new();
@@ -180,7 +202,9 @@ fn a_closed_port_is_told_at_once_in_the_words_of_the_system() {
              nobody listens there, or a firewall says so"
         )
     );
-    assert_eq!(fates(report(&error)), ["failed"]);
+    let report = report(&error);
+    assert_eq!((fates(report), report.lookup()), (vec!["failed"], Duration::ZERO));
+    assert!(!report.to_string().contains("lookup"), "nothing was looked up: {report}");
 }
 
 #[test]
@@ -203,6 +227,7 @@ fn an_error_lists_every_address_with_its_cause_in_order() {
     let lines: Vec<String> = report.to_string().lines().map(str::to_owned).collect();
     assert_eq!(lines.len(), 4, "{report}");
     assert!(lines[0].starts_with("3 attempts in "), "{report}");
+    assert!(lines[0].ends_with(" for the lookup"), "{report}");
     assert!(lines[2].starts_with(&format!("  [::1]:{port} after ")), "{report}");
     let attempts = report.attempts();
     assert!(attempts.windows(2).all(|two| two[0].began() <= two[1].began()), "{report}");
@@ -225,7 +250,7 @@ fn a_refusal_starts_the_next_at_once() {
 fn silence_ends_at_the_deadline_and_leaves_no_socket() {
     let _turn = my_turn();
     let full = Full::new();
-    let (before, under_way) = (open_descriptors(), connects_under_way());
+    let before = open_descriptors();
     let client = Client::tcp(full.at).timeout(300 * MS);
     let (error, took) = timed(|| client.connect().unwrap_err());
     assert_took(took, 300 * MS, SOON);
@@ -233,7 +258,7 @@ fn silence_ends_at_the_deadline_and_leaves_no_socket() {
     assert!(error.to_string().contains(": no answer in "), "{error}");
     assert_eq!(fates(report(&error)), ["unanswered"]);
     closes_down_to(before);
-    assert!(connects_under_way() <= under_way);
+    assert_eq!(full.asked(), 0);
 }
 
 #[test]
@@ -432,12 +457,15 @@ fn a_policy_judges_every_address_and_not_the_name() {
 #[test]
 fn unix_and_udp_connect_as_before_and_have_their_report() {
     let _turn = my_turn();
-    let server = Server::on("unix://@sockeye-connect-report").and("udp://127.0.0.1:0");
+    let server = Server::on(at_name("report")).and("udp://127.0.0.1:0");
     let server = server.codec(Lines::default()).serve(|line, cx| cx.send(line)).unwrap();
     for (endpoint, attempts) in server.local_endpoints().iter().zip([0, 1]) {
         let client = Client::to(endpoint).codec(Lines::default()).timeout(5_000 * MS);
         let mut connected = client.connect_with_report().unwrap();
         assert_eq!(connected.report.attempts().len(), attempts);
+        let begins =
+            if attempts == 0 { "no attempts on IP addresses in " } else { "1 attempt in " };
+        assert!(connected.report.to_string().starts_with(begins), "{}", connected.report);
         connected.stream.send("hello").unwrap();
         assert_eq!(connected.stream.receive().unwrap(), "hello");
     }
@@ -485,14 +513,14 @@ impl Resolver for Silent {
 fn another_thread_ends_attempts_and_lookups() {
     let _turn = my_turn();
     let (full, silent) = (Full::new(), Silent::new());
-    let (before, under_way) = (open_descriptors(), connects_under_way());
+    let before = open_descriptors();
     let slow = Client::tcp("slow:1").resolver(silent.clone());
     for (number, client) in [Client::tcp(full.at), slow].into_iter().enumerate() {
         let cancel = CancelHandle::new();
         let client = client.timeout(2 * PATIENCE).cancel_with(&cancel);
         let connect = thread::spawn(|| client.connect().unwrap_err());
         eventually("it is under way", || match number {
-            0 => connects_under_way() > under_way,
+            0 => full.asked() == 1,
             _ => silent.asked.load(Ordering::SeqCst) > 0,
         });
         cancel.cancel();
@@ -509,7 +537,7 @@ fn another_thread_ends_attempts_and_lookups() {
 fn another_thread_ends_the_wait_for_room_in_a_backlog() {
     let _turn = my_turn();
     let before = open_descriptors();
-    let (listener, waiting) = full_unix("sockeye-connect-full");
+    let (listener, waiting) = full_unix("full");
     let memory = sockeye::memory::Listener::new(16).backlog(1);
     let _first = memory.dialer().connect().unwrap();
     let cancel = CancelHandle::new();
@@ -519,7 +547,7 @@ fn another_thread_ends_the_wait_for_room_in_a_backlog() {
         in_memory.timeout(2 * PATIENCE).cancel_with(&memory_cancel).connect().unwrap_err()
     });
     let unix = thread::spawn(move || {
-        let client = Client::to("unix://@sockeye-connect-full").timeout(2 * PATIENCE);
+        let client = Client::to(at_name("full")).timeout(2 * PATIENCE);
         client.cancel_with(&unix_cancel).connect().unwrap_err()
     });
     eventually("both wait", || helpers() == 2);
@@ -726,15 +754,12 @@ fn a_server_connects_and_its_engine_runs_the_handler(cell: &matrix::Cell) {
     let _turn = my_turn();
     let before = open_descriptors();
     {
-        let far = Server::tcp("127.0.0.1:0").and("unix://@sockeye-connect-far");
+        let far = Server::tcp("127.0.0.1:0").and(at_name("far"));
         let far = far.codec(Lines::default()).serve(|line, cx| cx.send(line)).unwrap();
         let server = idle(cell);
         let port = far.local_endpoints()[0].to_addr().unwrap().as_ip().unwrap().port();
-        let targets = [
-            format!("tcp://127.0.0.1:{port}"),
-            format!("tcp://two:{port}"),
-            "unix://@sockeye-connect-far".to_owned(),
-        ];
+        let targets =
+            [format!("tcp://127.0.0.1:{port}"), format!("tcp://two:{port}"), at_name("far")];
         for target in targets {
             let (heard, hear) = mpsc::channel();
             let listen = move |line: &str, _: &mut Context<'_, Lines>| {
@@ -762,7 +787,7 @@ fn a_server_tells_of_what_cannot_be_connected(cell: &matrix::Cell) {
         (format!("tcp://127.0.0.1:{port}"), ErrorKind::Refused),
         (format!("tcp://two:{port}"), ErrorKind::Refused),
         ("tcp://nobody:1".to_owned(), ErrorKind::NotFound),
-        ("unix://@sockeye-nobody".to_owned(), ErrorKind::Refused),
+        (at_name("nobody"), ErrorKind::Refused),
     ] {
         let (tell, news) = told();
         let client = Client::to(&target).resolver(hosts("two", &["::1", "127.0.0.1"]));
@@ -790,7 +815,7 @@ fn a_server_tells_of_what_cannot_be_connected(cell: &matrix::Cell) {
 fn a_stop_cancels_what_is_not_connected(cell: &matrix::Cell) {
     let _turn = my_turn();
     let (full, silent) = (Full::new(), Silent::new());
-    let (before, under_way) = (open_descriptors(), connects_under_way());
+    let before = open_descriptors();
     {
         let server = idle(cell);
         let mut news = Vec::new();
@@ -806,7 +831,7 @@ fn a_stop_cancels_what_is_not_connected(cell: &matrix::Cell) {
             news.push(told);
         }
         eventually("all are in hand", || {
-            connects_under_way() == under_way + 15 && silent.asked.load(Ordering::SeqCst) == 8
+            full.asked() == 15 && silent.asked.load(Ordering::SeqCst) == 8
         });
         server.stop(PATIENCE);
         for told in &news {
@@ -817,7 +842,7 @@ fn a_stop_cancels_what_is_not_connected(cell: &matrix::Cell) {
         assert_eq!((report.abandoned, report.forced), (0, 0), "{report:?}");
     }
     closes_down_to(before);
-    assert!(connects_under_way() <= under_way);
+    assert_eq!(full.asked(), 0);
 }
 
 fn silent_ones_hold_up_nobody(cell: &matrix::Cell) {
@@ -845,6 +870,7 @@ fn silent_ones_hold_up_nobody(cell: &matrix::Cell) {
     assert!(silent_news.try_recv().is_err(), "it waited for a silent one");
     assert!(!remote.is_closed());
     silent.let_go();
+    drop(far);
     stop(&server);
 }
 
@@ -869,7 +895,7 @@ fn a_cancel_is_heard_at_any_instant(cell: &matrix::Cell) {
 fn a_handle_may_cancel_hundreds(cell: &matrix::Cell) {
     let _turn = my_turn();
     let full = Full::new();
-    let (under_way, server, cancel) = (connects_under_way(), idle(cell), CancelHandle::new());
+    let (server, cancel) = (idle(cell), CancelHandle::new());
     // poll(2) takes no more entries than there may be descriptors: one for each call, and no second.
     let _limit = DescriptorLimit::lower_to(open_descriptors() + 400);
     let mut silent = Vec::new();
@@ -880,7 +906,7 @@ fn a_handle_may_cancel_hundreds(cell: &matrix::Cell) {
         server.connect(client, deaf, tell).unwrap();
         silent.push(news);
     }
-    eventually("all are under way", || connects_under_way() == under_way + 300);
+    eventually("all are under way", || full.asked() == 300);
     let far = TcpListener::bind("127.0.0.1:0").unwrap();
     let (tell, news) = told();
     let client = Client::tcp(far.local_addr().unwrap()).codec(Lines::default());
@@ -890,15 +916,16 @@ fn a_handle_may_cancel_hundreds(cell: &matrix::Cell) {
     for news in silent {
         assert_eq!(matrix::next(&news).unwrap_err().kind(), ErrorKind::Cancelled);
     }
+    drop(far);
     stop(&server);
 }
 
 fn what_connects_after_the_stop_is_closed(cell: &matrix::Cell) {
     let _turn = my_turn();
-    let (listener, waiting) = full_unix("sockeye-connect-late");
+    let (listener, waiting) = full_unix("late");
     let server = idle(cell);
     let (tell, news) = told();
-    let client = Client::to("unix://@sockeye-connect-late").timeout(2 * PATIENCE);
+    let client = Client::to(at_name("late")).timeout(2 * PATIENCE);
     server.connect(client.codec(Lines::default()), deaf, tell).unwrap();
     eventually("a helper waits for room", || helpers() == 1);
     server.stop(PATIENCE);
@@ -957,6 +984,7 @@ fn a_hook_that_panics_fails_its_own_connect(cell: &matrix::Cell) {
     server.connect(Client::to(&at).codec(Lines::default()), deaf, tell).unwrap();
     matrix::next(&news).unwrap();
     assert_eq!(server.counters().panics, 2);
+    drop(far);
     stop(&server);
 }
 
