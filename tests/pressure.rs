@@ -5,7 +5,7 @@
 
 mod matrix;
 
-use matrix::{PATIENCE, eventually};
+use matrix::{Dir, PATIENCE, eventually};
 use sockeye::codec::{Codec, Edge, Found, FrameError, Lines};
 use sockeye::engine::{AnyEngine, Events, Threads};
 use sockeye::handler::{Context, Handler, Outcome, Remote};
@@ -182,9 +182,8 @@ fn letters_to_a_session_that_ends_leave_no_descriptor_behind() {
 fn a_datagram_peer_that_reads_late_gets_all_and_costs_no_processor() {
     let _turn = my_turn();
     for engine in engines() {
-        let dir = std::env::temp_dir();
-        let path = |end: &str| dir.join(format!("sockeye-late-{end}-{}", std::process::id()));
-        let _ = std::fs::remove_file(path("c"));
+        let dir = Dir::new();
+        let path = |end: &str| dir.0.join(end);
         let peer = UnixDatagram::bind(path("c")).unwrap();
         peer.set_read_timeout(Some(PATIENCE)).unwrap();
         let (told, remotes) = mpsc::channel();
@@ -202,7 +201,6 @@ fn a_datagram_peer_that_reads_late_gets_all_and_costs_no_processor() {
         let got: Vec<usize> = (0..2000).map_while(|_| peer.recv(&mut buffer).ok()).collect();
         server.stop(Duration::ZERO);
         server.join().unwrap();
-        std::fs::remove_file(path("c")).unwrap();
         assert_eq!(got.len(), 2000);
         assert!(load < BUSY, "{load} processors busy");
     }
@@ -212,9 +210,8 @@ fn a_datagram_peer_that_reads_late_gets_all_and_costs_no_processor() {
 fn a_datagram_peer_that_asks_and_does_not_read_costs_no_processor() {
     let _turn = my_turn();
     for engine in engines() {
-        let dir = std::env::temp_dir();
-        let path = |end: &str| dir.join(format!("sockeye-mute-{end}-{}", std::process::id()));
-        let _ = std::fs::remove_file(path("c"));
+        let dir = Dir::new();
+        let path = |end: &str| dir.0.join(end);
         let peer = UnixDatagram::bind(path("c")).unwrap();
         let server = Server::on(format!("unix+dgram://{}", path("s").display()))
             .engine(engine)
@@ -225,7 +222,6 @@ fn a_datagram_peer_that_asks_and_does_not_read_costs_no_processor() {
         let load = load_in_the_end();
         server.stop(Duration::ZERO);
         server.join().unwrap();
-        std::fs::remove_file(path("c")).unwrap();
         assert!(load < BUSY, "{load} processors busy");
     }
 }
@@ -234,7 +230,8 @@ fn a_datagram_peer_that_asks_and_does_not_read_costs_no_processor() {
 fn a_start_that_fails_leaves_no_socket_file() {
     let _turn = my_turn();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let path = std::env::temp_dir().join(format!("sockeye-failed-{}", std::process::id()));
+    let dir = Dir::new();
+    let path = dir.0.join("s");
     let server = Server::unix(&path).and(format!("tcp://{}", taken.local_addr().unwrap()));
     server.codec(Lines::default()).serve(|_: &str, _| {}).unwrap_err();
     let left = std::fs::remove_file(&path).is_ok();
