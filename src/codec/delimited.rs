@@ -168,6 +168,8 @@ struct Delimiters {
     sent: Vec<u8>,
     /// The bytes that they end with.
     last: Vec<u8>,
+    /// The only delimiter, if it is one byte, as in most protocols.
+    byte: Option<u8>,
 }
 
 impl Delimiters {
@@ -179,7 +181,8 @@ impl Delimiters {
         last.sort_unstable();
         last.dedup();
         all.sort_by_key(|one| std::cmp::Reverse(one.len()));
-        Delimiters { all, sent, last }
+        let byte = if let [one] = &all[..] { one.first().filter(|_| one.len() == 1) } else { None };
+        Delimiters { byte: byte.copied(), all, sent, last }
     }
 
     fn longest(&self) -> usize {
@@ -187,7 +190,18 @@ impl Delimiters {
     }
 
     /// Where the first delimiter that ends behind `from` starts and ends.
+    #[inline]
     fn first_end(&self, bytes: &[u8], from: usize) -> Option<(usize, usize)> {
+        match self.byte {
+            Some(byte) => {
+                let at = from + memchr::memchr(byte, &bytes[from..])?;
+                Some((at, at + 1))
+            }
+            None => self.first_end_of_many(bytes, from),
+        }
+    }
+
+    fn first_end_of_many(&self, bytes: &[u8], from: usize) -> Option<(usize, usize)> {
         let mut at = from;
         loop {
             let rest = &bytes[at..];
