@@ -10,6 +10,7 @@
 //! | `getservbyname(name, protocol)` | [`service`] | `getservbyname_r(3)`, a built-in table | reads a file |
 //! | `getservbyport(port, protocol)` | [`service_at`] | `getservbyport_r(3)`, the same table | reads a file |
 //! | `getservbyname(urlparse(url).scheme)` | [`port_of`] | the URL, then [`service`] | reads a file |
+//! | `if_nameindex()` | [`interfaces`], with addresses | `getifaddrs(3)`: the kernel | no |
 //! | `getaddrinfo(host, port)` | [`resolve`], [`endpoint()`], [`addresses`] | `getaddrinfo(3)`, [`service`] | yes |
 //!
 //! What **blocks** does so for as long as the resolver likes, seconds where a name server is down: call
@@ -22,6 +23,7 @@
 mod endpoint;
 mod error;
 mod host;
+mod interfaces;
 mod resolver;
 mod service;
 mod system;
@@ -31,6 +33,7 @@ mod url;
 pub use endpoint::{endpoint, resolve, resolve_with};
 pub use error::{LookupError, LookupErrorKind};
 pub use host::{HostInfo, address, addresses, fqdn, host, hostname};
+pub use interfaces::{InterfaceInfo, interfaces};
 pub use resolver::{ADDRESSES_MAX, Resolver, StaticResolver};
 pub use service::{Protocol, Service, service, service_at};
 pub use system::SystemResolver;
