@@ -48,10 +48,7 @@ pub fn in_namespace<T: Send>(test: impl FnOnce() -> T + Send) -> Option<T> {
 
 /// Moves this thread, and the threads that it starts from now on, to a network of their own.
 pub fn make() -> Result<(), String> {
-    // SAFETY: the call has no argument but flags, and changes the network of this thread alone.
-    if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-        return Err(std::io::Error::last_os_error().to_string());
-    }
+    own_network()?;
     let lines = format!(
         "link set lo up
          link add {LINK} type veth peer name sock1
@@ -64,6 +61,15 @@ pub fn make() -> Result<(), String> {
          neigh add {SILENT_V6} lladdr 02:00:00:00:00:09 nud permanent dev {LINK}"
     );
     lines.lines().try_for_each(|line| ip(line.split_whitespace()))
+}
+
+/// As [`make`], but with nothing in it: `lo` is down, and there is no link.
+pub fn own_network() -> Result<(), String> {
+    // SAFETY: the call has no argument but flags, and changes the network of this thread alone.
+    match unsafe { libc::unshare(libc::CLONE_NEWNET) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error().to_string()),
+    }
 }
 
 /// Gives this thread, and the threads that it starts from now on, mounts of their own.
