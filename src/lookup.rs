@@ -10,8 +10,9 @@
 //! | `getservbyname(name, protocol)` | [`service`] | `getservbyname_r(3)`, a built-in table | reads a file |
 //! | `getservbyport(port, protocol)` | [`service_at`] | `getservbyport_r(3)`, the same table | reads a file |
 //! | `getservbyname(urlparse(url).scheme)` | [`port_of`] | the URL, then [`service`] | reads a file |
-//! | `if_nameindex()` | [`interfaces`], with addresses | `getifaddrs(3)`: the kernel | no |
 //! | `getaddrinfo(host, port)` | [`resolve`], [`endpoint()`], [`addresses`] | `getaddrinfo(3)`, [`service`] | yes |
+//! | `if_nameindex()` | [`interfaces`] | `getifaddrs(3)`: the kernel | no |
+//! | `if_nametoindex(name)`, `if_indextoname(index)` | [`interface_index`], [`interface_name`] | the calls of these names | no |
 //!
 //! What **blocks** does so for as long as the resolver likes, seconds where a name server is down: call
 //! it before a loop or on a thread of its own, never in a handler; or give a [`Resolver`] a deadline.
@@ -23,7 +24,7 @@
 mod endpoint;
 mod error;
 mod host;
-mod interfaces;
+mod interface;
 mod resolver;
 mod service;
 mod system;
@@ -33,7 +34,7 @@ mod url;
 pub use endpoint::{endpoint, resolve, resolve_with};
 pub use error::{LookupError, LookupErrorKind};
 pub use host::{HostInfo, address, addresses, fqdn, host, hostname};
-pub use interfaces::{InterfaceInfo, interfaces};
+pub use interface::{Interface, interface_index, interface_name, interfaces};
 pub use resolver::{ADDRESSES_MAX, Resolver, StaticResolver};
 pub use service::{Protocol, Service, service, service_at};
 pub use system::SystemResolver;

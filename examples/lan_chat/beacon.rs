@@ -10,7 +10,7 @@
 use super::circle::Id;
 use super::words;
 use sockeye::addr::{IpFamily, Ipv4, Ipv6};
-use sockeye::lookup::{InterfaceInfo, interfaces};
+use sockeye::lookup::{Interface, interfaces};
 use sockeye::socket::{Options, UdpSocket};
 use std::collections::HashSet;
 use std::fmt;
@@ -97,7 +97,9 @@ impl Ether {
         let text = beacon.to_string();
         let mut all = interfaces()?;
         all.retain(|interface| {
-            interface.is_up && (self.at.is_unspecified() || interface.addresses.contains(&self.at))
+            interface.is_up
+                && (self.at.is_unspecified()
+                    || interface.addresses.iter().any(|at| at.ip() == self.at))
         });
         // One that comes back, perhaps with its old index, is joined anew.
         self.joined.retain(|(_, index)| all.iter().any(|interface| interface.index == *index));
@@ -113,10 +115,10 @@ impl Ether {
         Ok(sent)
     }
 
-    fn send_v4(&mut self, interface: &InterfaceInfo, text: &[u8]) -> io::Result<()> {
+    fn send_v4(&mut self, interface: &Interface, text: &[u8]) -> io::Result<()> {
         let socket = self.v4.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         // Without one of its own the beacon would come from the address of another network.
-        if !interface.addresses.iter().any(IpAddr::is_ipv4) {
+        if !interface.addresses.iter().any(SocketAddr::is_ipv4) {
             return Err(io::ErrorKind::AddrNotAvailable.into());
         }
         if self.joined.insert((true, interface.index)) {
@@ -129,9 +131,9 @@ impl Ether {
         socket.send_to(text, &SocketAddrV4::new(GROUP_V4, self.port)).map(drop)
     }
 
-    fn send_v6(&mut self, interface: &InterfaceInfo, text: &[u8]) -> io::Result<()> {
+    fn send_v6(&mut self, interface: &Interface, text: &[u8]) -> io::Result<()> {
         let socket = self.v6.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-        if !interface.addresses.iter().any(IpAddr::is_ipv6) {
+        if !interface.addresses.iter().any(SocketAddr::is_ipv6) {
             return Err(io::ErrorKind::AddrNotAvailable.into());
         }
         if self.joined.insert((false, interface.index)) {

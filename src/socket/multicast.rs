@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use socket2::{Domain, InterfaceIndexOrAddress, SockRef};
 
 use super::Socket;
-use crate::addr::{Datagram, Interface, IpFamily};
-use crate::sys::interfaces;
+use crate::addr::{Datagram, InterfaceId, IpFamily};
+use crate::sys::multicast as sys;
 
 /// Multicast, on UDP sockets.
 ///
@@ -45,7 +45,7 @@ impl<F: IpFamily> Socket<F, Datagram> {
     ///
     /// `InvalidInput` if the address is no multicast group, or a group that the socket cannot hear;
     /// `NotFound` if there is no such interface; `AddrInUse` if it has joined already. With
-    /// [`Interface::Default`], no route to the group (`ENODEV`). Linux lets a socket join 20 IPv4 groups
+    /// [`InterfaceId::Default`], no route to the group (`ENODEV`). Linux lets a socket join 20 IPv4 groups
     /// (`ENOBUFS`; `net.ipv4.igmp_max_memberships`).
     ///
     /// ```
@@ -73,7 +73,7 @@ impl<F: IpFamily> Socket<F, Datagram> {
     pub fn join_multicast(
         &self,
         group: F::IpAddress,
-        interface: impl Into<Interface>,
+        interface: impl Into<InterfaceId>,
     ) -> io::Result<()> {
         let (group, index) = self.membership(group.into(), interface.into())?;
         match group {
@@ -108,7 +108,7 @@ impl<F: IpFamily> Socket<F, Datagram> {
     pub fn leave_multicast(
         &self,
         group: F::IpAddress,
-        interface: impl Into<Interface>,
+        interface: impl Into<InterfaceId>,
     ) -> io::Result<()> {
         let (group, index) = self.membership(group.into(), interface.into())?;
         match group {
@@ -120,7 +120,7 @@ impl<F: IpFamily> Socket<F, Datagram> {
     }
 
     /// Has what is sent to groups leave by this interface: `IP_MULTICAST_IF`, `IPV6_MULTICAST_IF`.
-    /// Default: the system's choice, [`Interface::Default`], which knows one interface only: who wants to
+    /// Default: the system's choice, [`InterfaceId::Default`], which knows one interface only: who wants to
     /// reach all networks sends once by each. The scope id of an IPv6 address goes before it.
     ///
     /// It has nothing to do with where groups are joined. On a dual-stack socket it holds for IPv4
@@ -131,23 +131,23 @@ impl<F: IpFamily> Socket<F, Datagram> {
     /// `NotFound` if there is no such interface.
     ///
     /// ```
-    /// use sockeye::addr::{Interface, Ipv6};
+    /// use sockeye::addr::{InterfaceId, Ipv6};
     /// use sockeye::socket::UdpSocket;
     /// use std::net::Ipv6Addr;
     /// let socket: UdpSocket<Ipv6> = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?;
     /// for interface in sockeye::lookup::interfaces()? {
     ///     socket.set_multicast_interface(&interface)?;
     /// }
-    /// socket.set_multicast_interface(Interface::Default)?;
+    /// socket.set_multicast_interface(InterfaceId::Default)?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
     #[doc(alias = "IP_MULTICAST_IF")]
-    pub fn set_multicast_interface(&self, interface: impl Into<Interface>) -> io::Result<()> {
-        let index = interfaces::index_of(&interface.into())?;
+    pub fn set_multicast_interface(&self, interface: impl Into<InterfaceId>) -> io::Result<()> {
+        let index = sys::index_of(&interface.into())?;
         if !self.is_v4()? {
             self.raw.set_multicast_if_v6(index)?;
         }
-        self.for_v4(interfaces::set_multicast_interface_v4(self, index))
+        self.for_v4(sys::set_interface_v4(self, index))
     }
 
     /// How many hops a packet to a group may take: `IP_MULTICAST_TTL`, `IPV6_MULTICAST_HOPS`.
@@ -222,7 +222,7 @@ impl<F: IpFamily> Socket<F, Datagram> {
     }
 
     /// A group that this socket can hear, and the index of the interface.
-    fn membership(&self, group: IpAddr, interface: Interface) -> io::Result<(IpAddr, u32)> {
+    fn membership(&self, group: IpAddr, interface: InterfaceId) -> io::Result<(IpAddr, u32)> {
         let invalid = |text| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         if !group.is_multicast() {
             return invalid(format!("{group} is no multicast group"));
@@ -235,7 +235,7 @@ impl<F: IpFamily> Socket<F, Datagram> {
             IpAddr::V4(_) if !self.is_v4()? && self.raw.only_v6()? => {
                 invalid(format!("{group} is a group of IPv4, the socket is for IPv6 alone"))
             }
-            _ => Ok((group, interfaces::index_of(&interface)?)),
+            _ => Ok((group, sys::index_of(&interface)?)),
         }
     }
 
