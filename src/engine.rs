@@ -19,6 +19,7 @@ mod gate;
 mod listeners;
 mod memory;
 mod plan;
+mod post;
 mod slots;
 mod stop;
 mod stream;

@@ -2,7 +2,8 @@
 //!
 //! A handler is a closure or a value with [`Handler::on_frame`]. One value serves one connection (or
 //! one datagram peer), on one thread at a time and with `&mut self`: it needs no locks. It speaks
-//! through its [`Context`]; other threads speak to its peer through a [`Remote`].
+//! through its [`Context`]; other threads speak to its peer through a [`Remote`], and to many peers at
+//! once through a [`Group`].
 //!
 //! ```text
 //!   on_open ─► (on_frame | on_drain | on_wake | on_timer | on_idle)* ─► on_eof? ─► on_close(reason)
@@ -18,11 +19,14 @@
 //!   events all connections of a worker.
 
 mod context;
+mod group;
 mod reason;
 mod remote;
 mod state;
 
 pub use context::{Context, Side};
+pub(crate) use group::{Frame, Publication};
+pub use group::{Group, Membership, OnSlow};
 pub use reason::CloseReason;
 pub(crate) use remote::{Letter, Line, What};
 pub use remote::{Remote, SendError};

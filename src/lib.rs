@@ -68,7 +68,8 @@
 //! - [`server`]: endpoints, codec, handler, engine and limits put together; [`ServerHandle`] stops it.
 //! - [`client`]: connects under one deadline; a stream, or frames with a codec.
 //! - [`connect`]: all addresses of a name in a race, and the report of it.
-//! - [`handler`]: what a protocol does; [`Remote`](handler::Remote) reaches a session from elsewhere.
+//! - [`handler`]: what a protocol does; [`Remote`](handler::Remote) reaches a session from elsewhere,
+//!   [`Group`](handler::Group) many at once.
 //! - [`codec`]: [`Lines`](codec::Lines), [`Bytes`](codec::Bytes), or your own.
 //! - [`engine`]: threads or event loops, chosen by load and not by handler.
 //! - [`limits`]: every queue, buffer, table and wait has one, with a default.

@@ -103,6 +103,16 @@ impl<T> Mailbox<T> {
         self.length.load(Ordering::SeqCst) == 0
     }
 
+    /// Whether it is at its limit.
+    pub(crate) fn is_full(&self) -> bool {
+        self.length.load(Ordering::Relaxed) >= self.items_max
+    }
+
+    /// Whether so much waits that a worker had better see to it before it makes more.
+    pub(crate) fn is_heavy(&self) -> bool {
+        self.length.load(Ordering::Relaxed) >= HEAVY
+    }
+
     /// Moves everything into `batch`, which must be empty.
     pub(crate) fn take(&self, batch: &mut VecDeque<T>) {
         debug_assert!(batch.is_empty());
@@ -139,6 +149,9 @@ impl<T> Mailbox<T> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Letters that a worker lets wait while it sees to its sockets.
+const HEAVY: usize = 256;
 
 #[cfg(test)]
 mod tests {

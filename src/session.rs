@@ -17,6 +17,7 @@
 
 mod end;
 mod flush;
+mod post;
 mod protocol;
 #[cfg(test)]
 mod tests;
@@ -26,14 +27,13 @@ pub(crate) use protocol::Protocol;
 
 use crate::addr::{Peer, Transport};
 use crate::codec::{Codec, Edge, FrameError};
-use crate::handler::{CloseReason, Flags, Handler, Letter, Phase, Side, State, TICK, Turn, What};
+use crate::handler::{CloseReason, Flags, Handler, Letter, Phase, Side, State, TICK, Turn};
 use crate::limits::Limits;
 use protocol::{Call, Progress, Speech};
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// One conversation. See the module.
@@ -232,42 +232,6 @@ impl Session {
             }
             Phase::Finishing => {}
             Phase::Lingering | Phase::Ended => self.state.phase = Phase::Ended,
-        }
-    }
-
-    /// Hands in what a remote sent.
-    pub(crate) fn deliver(&mut self, what: What, turn: &mut Turn) {
-        match what {
-            What::Send(bytes, body) => {
-                if let Some(line) = &self.state.line {
-                    // Counted as unsent first, so that it counts at every moment; the flush of this
-                    // turn says how much really is.
-                    line.unsent.fetch_add(bytes.len(), Ordering::SeqCst);
-                    line.queued.fetch_sub(bytes.len(), Ordering::SeqCst);
-                }
-                if self.state.can_send() {
-                    let pushed = turn.out.push(self.state.keeps_messages(), |out| {
-                        let start = out.len();
-                        out.extend_from_slice(&bytes);
-                        Ok::<_, std::convert::Infallible>(start + body.start..start + body.end)
-                    });
-                    debug_assert!(pushed.is_ok());
-                    turn.whole = turn.out.mark();
-                    if self.state.unsent(&turn.out) > self.state.low_mark() {
-                        self.state.flags.set(Flags::PRESSED);
-                    }
-                }
-            }
-            What::Wake => {
-                if let Some(line) = &self.state.line {
-                    line.woken();
-                }
-                self.call(Call::Wake, turn);
-            }
-            What::ShutdownWrite => self.state.flags.set(Flags::SHUTDOWN),
-            What::Close => self.state.finish(CloseReason::Finished),
-            What::Abort => self.state.abort(CloseReason::Aborted),
-            What::Room => {}
         }
     }
 

@@ -7,6 +7,7 @@
 //! the mailbox rings, and its thread waits for nothing else.
 
 use super::connection::{Desk, Wire};
+use super::post::POST_BYTES;
 use super::stop::Stop;
 use super::worker::is_transient;
 use super::{Common, Serve, Service, Socket};
@@ -301,10 +302,15 @@ impl<'a> ThreadSession<'a> {
     fn deliver(&mut self) {
         let mut batch = std::mem::take(&mut self.batch);
         self.berth.letters.take(&mut batch);
-        self.turn(|session, turn| {
-            // A connection's mailbox outlives nothing but its connection, so all are for it.
-            batch.drain(..).for_each(|letter| session.deliver(letter.what, turn));
-        });
+        // A connection's mailbox outlives nothing but its connection, so all are for it.
+        while !batch.is_empty() {
+            self.turn(|session, turn| {
+                while turn.out.len() < POST_BYTES {
+                    let Some(letter) = batch.pop_front() else { return };
+                    session.deliver(&letter, turn);
+                }
+            });
+        }
         self.batch = batch;
     }
 

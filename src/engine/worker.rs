@@ -18,10 +18,11 @@ use super::connection::{Desk, Wire};
 use super::datagrams::{DatagramPeer, DatagramSocket};
 use super::listeners::Doors;
 use super::memory::MemoryStream;
+use super::post::Rounds;
 use super::slots::Slots;
 use super::stream::Stream;
 use super::{Common, Listening, Socket};
-use crate::handler::{CloseReason, Letter, Line, Side, Turn};
+use crate::handler::{CloseReason, Letter, Side, Turn};
 use crate::mailbox::{Bell, Mailbox};
 use crate::poll::{Event, EventWaker, Interest, Poll};
 use crate::session::{Batch, Session};
@@ -59,7 +60,8 @@ pub(crate) struct Worker {
     ready: Vec<u64>,
     pub(super) bell: Arc<Bell>,
     pub(super) address: Address,
-    batch: Batch,
+    pub(super) batch: Batch,
+    pub(super) rounds: Rounds,
     pub(super) doors: Doors,
     stop_by: Option<Instant>,
 }
@@ -95,6 +97,7 @@ impl Worker {
             bell,
             address,
             batch: VecDeque::new(),
+            rounds: Rounds::default(),
             doors: Doors::new(),
             stop_by: None,
         })
@@ -125,6 +128,9 @@ impl Worker {
             self.accept_memory();
             for index in 0..self.poll.ready() {
                 self.react(self.poll.event(index));
+                if self.address.letters.is_heavy() {
+                    self.collect();
+                }
             }
             self.expire();
             self.grant_turns();
@@ -182,22 +188,6 @@ impl Worker {
         if self.stop_by.is_some_and(|deadline| deadline <= self.desk.turn.now) {
             self.force_all(|| CloseReason::Stopped);
         }
-    }
-
-    /// Sessions get their letters in order; those that follow each other to one session share a turn.
-    fn deliver(&mut self) {
-        let mut batch = std::mem::take(&mut self.batch);
-        while let Some(letter) = batch.pop_front() {
-            let line = letter.line.clone();
-            let mut letters = Some(letter);
-            self.with_session(line.token(), |session, turn| {
-                while let Some(Letter { what, .. }) = letters.take() {
-                    session.deliver(what, turn);
-                    letters = batch.pop_front_if_for(&line);
-                }
-            });
-        }
-        self.batch = batch;
     }
 
     fn react(&mut self, event: Event) {
@@ -404,18 +394,6 @@ impl Worker {
             }
             self.reap(token);
         }
-    }
-}
-
-/// Letters in a row to one session.
-trait PopFor {
-    fn pop_front_if_for(&mut self, line: &Arc<Line>) -> Option<Letter>;
-}
-
-impl PopFor for Batch {
-    fn pop_front_if_for(&mut self, line: &Arc<Line>) -> Option<Letter> {
-        let same = self.front().is_some_and(|letter| Arc::ptr_eq(&letter.line, line));
-        if same { self.pop_front() } else { None }
     }
 }
 

@@ -6,6 +6,7 @@ use super::state::{Flags, State, TICK, Turn};
 use crate::addr::Peer;
 use crate::codec::Codec;
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Which side of a connection a session is on.
@@ -110,6 +111,11 @@ impl<'d, C: Codec> Context<'d, C> {
     /// A long reply is paced with it: send while there is room, go on in `on_drain`.
     pub fn room(&self) -> usize {
         self.state.limits.output_bytes_max.saturating_sub(self.state.unsent(&self.turn.out))
+    }
+
+    /// How many frames of [`Group`](super::Group)s the session has missed because its peer reads slowly.
+    pub fn missed(&self) -> u64 {
+        self.state.line.as_ref().map_or(0, |line| line.missed.load(Ordering::Relaxed))
     }
 
     /// Who the peer is.

@@ -27,7 +27,8 @@ pub enum CloseReason {
     OutputFull {
         /// How much it would have been.
         bytes: usize,
-        /// [`Limits::output_bytes_max`](crate::limits::Limits::output_bytes_max).
+        /// [`Limits::output_bytes_max`](crate::limits::Limits::output_bytes_max), or what a
+        /// [`Group`](super::Group) lets wait for a worker.
         limit: usize,
     },
     /// No whole frame came within the first-message timeout.

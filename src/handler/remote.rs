@@ -1,10 +1,10 @@
 //! Remotes: speaking to a session from elsewhere.
 
+use super::group::{Frame, Publication};
 use crate::addr::Peer;
 use crate::codec::{Codec, FrameError};
 use crate::mailbox::Mailbox;
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -40,7 +40,7 @@ impl<C: Codec> Remote<C> {
         let body = self.codec.encode(item, &mut bytes).map_err(SendError::Frame)?;
         // A codec of the user's may return any range.
         let end = body.end.min(bytes.len());
-        self.line.send(bytes.into(), body.start.min(end)..end)
+        self.line.send(Frame { body: body.start.min(end)..end, bytes: bytes.into() })
     }
 
     /// Has the session's handler called with `on_wake`, soon and once for any number of calls.
@@ -62,12 +62,17 @@ impl<C: Codec> Remote<C> {
     /// Ends the session at once: unsent output is lost, and a TCP peer sees a reset. This is how a
     /// relay hands a reset on.
     pub fn abort(&self) {
-        self.line.once(&self.line.aborting, What::Abort);
+        self.line.cut(What::Abort);
     }
 
     /// How many bytes of frames fit before [`SendError::Full`]: the hard limit less what waits.
     pub fn room(&self) -> usize {
         self.line.room()
+    }
+
+    /// How many frames of [`Group`](super::Group)s the session has missed because its peer reads slowly.
+    pub fn missed(&self) -> u64 {
+        self.line.missed.load(Ordering::Relaxed)
     }
 
     /// Whether the session is over.
@@ -78,6 +83,10 @@ impl<C: Codec> Remote<C> {
     /// Who the session's peer is.
     pub fn peer(&self) -> &Peer {
         &self.line.peer
+    }
+
+    pub(super) fn line(&self) -> &Arc<Line> {
+        &self.line
     }
 }
 
@@ -145,27 +154,35 @@ pub(crate) struct Line {
     /// Somebody was told `Full` since the last `on_drain`.
     pub(crate) starved: AtomicBool,
     pub(crate) closed: AtomicBool,
+    /// Frames of groups that there was no room for.
+    pub(crate) missed: AtomicU64,
     waking: AtomicBool,
     shutting: AtomicBool,
     closing: AtomicBool,
     aborting: AtomicBool,
 }
 
-/// A message to a session.
+/// What lies in the mailbox of a worker.
 #[derive(Debug)]
-pub(crate) struct Letter {
-    pub(crate) line: Arc<Line>,
-    pub(crate) what: What,
+pub(crate) enum Letter {
+    To(Arc<Line>, What),
+    /// A frame for all members of a group that the worker has.
+    All(Box<Publication>),
 }
 
+/// What one session is told.
 #[derive(Debug)]
 pub(crate) enum What {
-    /// An encoded frame, and where its body lies.
-    Send(Arc<[u8]>, Range<usize>),
+    Send(Frame),
     Wake,
     ShutdownWrite,
     Close,
     Abort,
+    /// So many bytes wait for it, and the limit is this.
+    Overflow {
+        bytes: usize,
+        limit: usize,
+    },
     /// Look whether there is room again for somebody who was told `Full`.
     Room,
 }
@@ -189,6 +206,7 @@ impl Line {
             unsent: AtomicUsize::new(0),
             starved: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            missed: AtomicU64::new(0),
             waking: AtomicBool::new(false),
             shutting: AtomicBool::new(false),
             closing: AtomicBool::new(false),
@@ -210,7 +228,20 @@ impl Line {
         self.bytes_max.saturating_sub(waiting)
     }
 
-    fn send(self: &Arc<Line>, bytes: Arc<[u8]>, body: Range<usize>) -> Result<(), SendError> {
+    pub(super) fn letters(&self) -> &Arc<Mailbox<Letter>> {
+        &self.letters
+    }
+
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Ends the session at once: with `what`, unless an end is on its way already.
+    pub(super) fn cut(self: &Arc<Line>, what: What) {
+        self.once(&self.aborting, what);
+    }
+
+    fn send(self: &Arc<Line>, frame: Frame) -> Result<(), SendError> {
         // What comes behind a close that is on its way would be dropped in silence.
         if [&self.closed, &self.shutting, &self.closing]
             .iter()
@@ -218,13 +249,13 @@ impl Line {
         {
             return Err(SendError::Closed);
         }
-        let length = bytes.len();
+        let length = frame.bytes.len();
         if length > self.bytes_max {
             return Err(SendError::TooLarge { bytes: length, limit: self.bytes_max });
         }
         let queued = self.queued.fetch_add(length, Ordering::SeqCst);
         let fits = queued + length + self.unsent.load(Ordering::SeqCst) <= self.bytes_max;
-        if fits && self.post(What::Send(bytes, body)).is_ok() {
+        if fits && self.post(What::Send(frame)).is_ok() {
             return Ok(());
         }
         self.queued.fetch_sub(length, Ordering::SeqCst);
@@ -252,10 +283,10 @@ impl Line {
     }
 
     fn post(self: &Arc<Line>, what: What) -> Result<(), crate::mailbox::Full> {
-        self.letters.push(Letter { line: self.clone(), what })
+        self.letters.push(Letter::To(self.clone(), what))
     }
 
     fn post_beyond(self: &Arc<Line>, what: What) {
-        self.letters.push_beyond(Letter { line: self.clone(), what });
+        self.letters.push_beyond(Letter::To(self.clone(), what));
     }
 }

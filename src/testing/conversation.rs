@@ -263,7 +263,7 @@ impl<C: Codec> Conversation<C> {
             let mut batch = Batch::new();
             self.turn.letters.take(&mut batch);
             self.turn(|session, turn| {
-                batch.drain(..).for_each(|letter| session.deliver(letter.what, turn));
+                batch.drain(..).for_each(|letter| session.deliver(&letter, turn));
             });
             return true;
         }

@@ -11,7 +11,7 @@ fn a_slot_stays_small() {
 
 use crate::codec::Lines;
 use crate::engine::{Gate, Stop, Tally};
-use crate::handler::{Context, Handler, Outcome, Remote, What};
+use crate::handler::{Context, Handler, Line, Outcome, Remote};
 use crate::limits::Limits;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -58,7 +58,7 @@ fn adoption(worker: &Worker) -> (Order, Remote<Lines>, UnixStream, Arc<AtomicUsi
 #[test]
 fn a_session_that_is_not_through_has_one_turn_more_and_not_several() {
     let mut worker = worker(1);
-    let (order, _remote, mut peer, seen) = adoption(&worker);
+    let (order, remote, mut peer, seen) = adoption(&worker);
     worker.address.orders.push_beyond(order);
     worker.obey();
     peer.write_all(b"1\n2\n3\n4\n5\n6\n7\n8\n").unwrap();
@@ -69,7 +69,9 @@ fn a_session_that_is_not_through_has_one_turn_more_and_not_several() {
     assert_eq!(seen.load(Ordering::SeqCst), 1);
     let token = worker.actors.tokens()[0];
     for _ in 0..3 {
-        worker.with_session(token, |session, turn| session.deliver(What::Wake, turn));
+        remote.wake();
+        worker.collect();
+        assert!(worker.actors.get(token).is_some());
     }
     worker.grant_turns();
     assert_eq!(seen.load(Ordering::SeqCst), 2);

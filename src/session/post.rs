@@ -1,0 +1,77 @@
+//! Letters: what other threads and other sessions have a session do.
+
+use super::{Call, Session};
+use crate::handler::{CloseReason, Flags, Frame, Letter, Publication, Turn, What};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Session {
+    /// Hands in a letter that is for this session.
+    pub(crate) fn deliver(&mut self, letter: &Letter, turn: &mut Turn) {
+        match letter {
+            Letter::To(_, what) => self.obey(what, turn),
+            Letter::All(publication) => self.hear(publication, turn),
+        }
+    }
+
+    fn obey(&mut self, what: &What, turn: &mut Turn) {
+        match what {
+            What::Send(frame) => {
+                if let Some(line) = &self.state.line {
+                    // Counted as unsent first, so that it counts at every moment; the flush of this
+                    // turn says how much really is.
+                    line.unsent.fetch_add(frame.bytes.len(), Ordering::SeqCst);
+                    line.queued.fetch_sub(frame.bytes.len(), Ordering::SeqCst);
+                }
+                if self.state.can_send() {
+                    self.say(frame, turn);
+                }
+            }
+            What::Wake => {
+                if let Some(line) = &self.state.line {
+                    line.woken();
+                }
+                self.call(Call::Wake, turn);
+            }
+            What::ShutdownWrite => self.state.flags.set(Flags::SHUTDOWN),
+            What::Close => self.state.finish(CloseReason::Finished),
+            What::Abort => self.state.abort(CloseReason::Aborted),
+            What::Overflow { bytes, limit } => {
+                self.state.abort(CloseReason::OutputFull { bytes: *bytes, limit: *limit });
+            }
+            What::Room => {}
+        }
+    }
+
+    /// Says what all members of a group say, if there is room.
+    fn hear(&mut self, publication: &Publication, turn: &mut Turn) {
+        if !self.state.can_send() {
+            return;
+        }
+        let Some(line) = self.state.line.as_ref().map(Arc::clone) else { return };
+        let promised = line.queued.load(Ordering::SeqCst);
+        let bytes = self.state.unsent(&turn.out) + promised + publication.frame.bytes.len();
+        let limit = self.state.limits.output_bytes_max;
+        if bytes <= limit {
+            return self.say(&publication.frame, turn);
+        }
+        self.state.flags.set(Flags::PRESSED);
+        if publication.misses(&line) {
+            self.state.abort(CloseReason::OutputFull { bytes, limit });
+        }
+    }
+
+    fn say(&mut self, frame: &Frame, turn: &mut Turn) {
+        let pushed = turn.out.push(self.state.keeps_messages(), |out| {
+            let start = out.len();
+            out.extend_from_slice(&frame.bytes);
+            Ok::<_, Infallible>(start + frame.body.start..start + frame.body.end)
+        });
+        debug_assert!(pushed.is_ok());
+        turn.whole = turn.out.mark();
+        if self.state.unsent(&turn.out) > self.state.low_mark() {
+            self.state.flags.set(Flags::PRESSED);
+        }
+    }
+}
