@@ -272,7 +272,7 @@ impl Hall {
         person.named = Some(Named { name, room: lobby.key() });
         self.enter(id, lobby, now, effects);
         let people = self.names.len();
-        let here = format!("{people} here; /who lists them, /help the commands");
+        let here = format!("{people} in the chat; /who lists them, /help the commands");
         effects.push(to(id, &Event::notice(here)));
     }
 
