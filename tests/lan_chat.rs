@@ -6,13 +6,14 @@
 #[path = "../examples/lan_chat/beacon.rs"]
 #[allow(dead_code, reason = "the rules are tested here, the sockets by the proof")]
 mod beacon;
+#[path = "../examples/chat/mod.rs"]
+mod chat;
 #[path = "../examples/lan_chat/circle.rs"]
 #[allow(dead_code, reason = "as above")]
 mod circle;
-#[path = "../examples/lan_chat/words.rs"]
-mod words;
 
 use beacon::Beacon;
+use chat::name::Name;
 use circle::{Circle, Effect, Id, Link, Target};
 use sockeye::Endpoint;
 use std::io::{BufRead, BufReader, Write};
@@ -28,9 +29,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 // ---- the rules ----
 
+fn name(name: &str) -> Name {
+    Name::new(name).unwrap()
+}
+
 fn circle(id: u64, nick: &str, named: &[&str], now: Instant) -> Circle {
     let named = named.iter().map(|text| text.parse::<Endpoint>().unwrap()).collect();
-    Circle::new(Id(id), nick.to_owned(), named, now)
+    Circle::new(Id(id), name(nick), named, now)
 }
 
 fn effects(circle: &mut Circle) -> Vec<Effect> {
@@ -60,7 +65,7 @@ fn with_ben(now: Instant) -> Circle {
 
 #[test]
 fn a_beacon_reads_as_it_was_written_and_nothing_else_does() {
-    let beacon = Beacon { id: Id(0xabc), port: 7000, nick: "ann".to_owned() };
+    let beacon = Beacon { id: Id(0xabc), port: 7000, nick: name("ann") };
     assert_eq!(beacon.to_string(), "lan-chat 1 0000000000000abc 7000 ann");
     assert_eq!(Beacon::parse(beacon.to_string().as_bytes()), Some(beacon));
     for other in [
@@ -83,7 +88,7 @@ fn a_beacon_reads_as_it_was_written_and_nothing_else_does() {
 fn whose_id_is_lower_connects_and_the_other_after_three_seconds() {
     let now = Instant::now();
     let from: SocketAddr = "192.0.2.9:17474".parse().unwrap();
-    let beacon = |id| Beacon { id: Id(id), port: 7000, nick: "ben".to_owned() };
+    let beacon = |id| Beacon { id: Id(id), port: 7000, nick: name("ben") };
     let mut ann = circle(5, "ann", &[], now);
     ann.sighted(beacon(5), from, now);
     assert_eq!(effects(&mut ann), [], "its own beacon");
@@ -108,7 +113,7 @@ fn whose_id_is_lower_connects_and_the_other_after_three_seconds() {
 fn a_link_local_sender_is_answered_on_its_interface() {
     let now = Instant::now();
     let mut ann = circle(5, "ann", &[], now);
-    let beacon = Beacon { id: Id(9), port: 7000, nick: "ben".to_owned() };
+    let beacon = Beacon { id: Id(9), port: 7000, nick: name("ben") };
     ann.sighted(beacon, "[fe80::9%3]:17474".parse().unwrap(), now);
     let at = "tcp://[fe80::9%3]:7000".parse().unwrap();
     assert_eq!(effects(&mut ann), [Effect::Dial(Target::Sighted(Id(9)), at)]);

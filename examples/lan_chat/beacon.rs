@@ -7,8 +7,8 @@
 //! It is sent to both groups on every interface that is up, because the system's choice is one interface
 //! and often the wrong one. Interfaces come and go: they are listed anew every time.
 
+use super::chat::name::Name;
 use super::circle::Id;
-use super::words;
 use sockeye::addr::{IpFamily, Ipv4, Ipv6};
 use sockeye::lookup::{Interface, interfaces};
 use sockeye::socket::{Options, UdpSocket};
@@ -28,7 +28,7 @@ pub const PORT: u16 = 17474;
 pub struct Beacon {
     pub id: Id,
     pub port: u16,
-    pub nick: String,
+    pub nick: Name,
 }
 
 impl fmt::Display for Beacon {
@@ -43,7 +43,7 @@ impl Beacon {
         let mut words = text.strip_prefix("lan-chat 1 ")?.splitn(3, ' ');
         let id = words.next()?.parse().ok()?;
         let port = words.next()?.parse().ok().filter(|port| *port != 0)?;
-        let nick = words::nick(words.next()?).ok()?;
+        let nick = Name::new(words.next()?).ok()?;
         Some(Beacon { id, port, nick })
     }
 }

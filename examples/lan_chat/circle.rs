@@ -14,7 +14,8 @@
 //! and of two of one side the later. A connection that has been silent for too long loses to any.
 
 use super::beacon::Beacon;
-use super::words;
+use super::chat::name::Name;
+use super::chat::text::inert;
 use sockeye::Endpoint;
 use sockeye::connect::Backoff;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -67,7 +68,7 @@ pub enum Effect {
 
 pub struct Circle {
     pub id: Id,
-    pub nick: String,
+    pub nick: Name,
     /// In the order of coming.
     people: BTreeMap<Id, Person>,
     links: HashMap<Link, Connection>,
@@ -80,7 +81,7 @@ pub struct Circle {
 }
 
 struct Person {
-    nick: String,
+    nick: Name,
     /// `None` since then: lost.
     link: Result<Link, Instant>,
     /// The last message from there: what comes again after a change of connections is dropped.
@@ -118,7 +119,7 @@ struct Named {
 }
 
 impl Circle {
-    pub fn new(id: Id, nick: String, named: Vec<Endpoint>, now: Instant) -> Circle {
+    pub fn new(id: Id, nick: Name, named: Vec<Endpoint>, now: Instant) -> Circle {
         let named = named.into_iter().map(|endpoint| Named {
             endpoint,
             person: None,
@@ -242,7 +243,7 @@ impl Circle {
                     return;
                 }
                 person.heard = number;
-                let (name, text) = (self.name(id), words::inert(text));
+                let (name, text) = (self.name(id), inert(text));
                 let shown = if word == "me" {
                     format!("* {name} {text}")
                 } else {
@@ -253,7 +254,7 @@ impl Circle {
             "nick" => {
                 let before = self.name(id);
                 let Some(person) = self.people.get_mut(&id) else { return };
-                let Ok(nick) = words::nick(rest) else { return };
+                let Ok(nick) = Name::new(rest) else { return };
                 person.nick = nick;
                 let name = self.name(id);
                 if before != name {
@@ -393,12 +394,14 @@ impl Circle {
         }
     }
 
-    /// A line was typed.
+    /// Says this to everybody.
     pub fn say(&mut self, text: &str) {
-        match text.strip_prefix("/me ") {
-            Some(action) => self.speak("me", action),
-            None => self.speak("say", text),
-        }
+        self.speak("say", text);
+    }
+
+    /// Does this before everybody's eyes.
+    pub fn act(&mut self, action: &str) {
+        self.speak("me", action);
     }
 
     fn speak(&mut self, word: &str, text: &str) {
@@ -432,7 +435,7 @@ impl Circle {
 
     /// Another nick for oneself.
     pub fn rename(&mut self, nick: &str) {
-        match words::nick(nick) {
+        match Name::new(nick) {
             Ok(nick) => self.nick = nick,
             Err(why) => return self.notice(why),
         }
@@ -479,7 +482,7 @@ impl Circle {
     }
 
     fn not_delivered(&mut self, to: &str, text: &str) {
-        let text = words::inert(text);
+        let text = inert(text);
         self.notice(format!("not delivered to {to}: {text}"));
     }
 
@@ -492,10 +495,13 @@ impl Circle {
     /// A nick, and a piece of the id where two have the same nick.
     fn name(&self, id: Id) -> String {
         let Some(Person { nick, .. }) = self.people.get(&id) else { return "somebody".to_owned() };
-        let same = |other: &str| other.to_lowercase() == nick.to_lowercase();
         let others = self.people.iter().filter(|(other, _)| **other != id);
-        let mut nicks = others.map(|(_, person)| person.nick.as_str()).chain([self.nick.as_str()]);
-        if nicks.any(same) { format!("{nick}#{}", &id.to_string()[..4]) } else { nick.clone() }
+        let mut nicks = others.map(|(_, person)| &person.nick).chain([&self.nick]);
+        if nicks.any(|other| other.key() == nick.key()) {
+            format!("{nick}#{}", &id.to_string()[..4])
+        } else {
+            nick.to_string()
+        }
     }
 }
 
@@ -511,10 +517,10 @@ fn connection_of(links: &mut HashMap<Link, Connection>, link: Link) -> &mut Conn
     links.get_mut(&link).expect("a connection is there until it is closed")
 }
 
-fn parse_hello(line: &str) -> Option<(Id, u64, String)> {
+fn parse_hello(line: &str) -> Option<(Id, u64, Name)> {
     let mut words = line.strip_prefix("lan-chat 1 ")?.splitn(3, ' ');
     let (id, number) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    Some((id, number, words::nick(words.next()?).ok()?))
+    Some((id, number, Name::new(words.next()?).ok()?))
 }
 
 /// Between two signs of life; who gives none for so long is unwell, and then lost.
