@@ -1,8 +1,8 @@
 //! Two machines on a network: two namespaces joined by a link, and the example `lan_chat` in each.
 //!
 //! They find each other, talk both ways, lose the link for ten seconds and talk again: over IPv4 alone,
-//! over IPv6 alone (link-local addresses), and, for finding and talking, two on one host that has nothing
-//! but `lo`. Needs root.
+//! over IPv6 alone (link-local addresses). For finding and talking also: a network that is there only after
+//! the programs are, and two on one host that has nothing but `lo`. Needs root.
 
 use crate::namespace;
 use crate::table::Table;
@@ -22,6 +22,8 @@ pub fn prove() -> Result<bool, String> {
         join(&left, &right, version)?;
         two_machines(&mut table, &example, version, &left, &right)?;
     }
+    let (left, right) = (Host::new()?, Host::new()?);
+    later(&mut table, &example, &left, &right)?;
     let host = Host::new()?;
     host.ip("link set lo up")?;
     one_machine(&mut table, &example, &host)?;
@@ -69,6 +71,21 @@ fn two_machines(
     let leaving = Instant::now();
     ann.end(table, on);
     ben.check(table, on, "ann left", leaving, AT_ONCE);
+    ben.end(table, on);
+    Ok(())
+}
+
+/// The link is made when both run already.
+fn later(table: &mut Table, example: &PathBuf, left: &Host, right: &Host) -> Result<(), String> {
+    let on = "later";
+    let mut ann = left.start(example, "ann")?;
+    let mut ben = right.start(example, "ben")?;
+    ann.check(table, on, "on no interface", Instant::now(), AT_ONCE);
+    ben.check(table, on, "nobody found yet", Instant::now(), HINTED);
+    join(left, right, Version::V4)?;
+    find(table, on, "joined", FOUND, Instant::now(), &mut ann, &mut ben);
+    talk(table, on, "after all", &mut ann, &mut ben);
+    ann.end(table, on);
     ben.end(table, on);
     Ok(())
 }
@@ -302,6 +319,8 @@ const FOUND: Duration = Duration::from_secs(3);
 const NOTICED: Duration = Duration::from_secs(6);
 /// With the second or two in which IPv6 asks whether its address is free.
 const BACK: Duration = Duration::from_secs(5);
+/// The three seconds after which it says what must be open.
+const HINTED: Duration = Duration::from_secs(4);
 const AT_ONCE: Duration = Duration::from_secs(1);
 /// How long beyond what is allowed to look, so that the table says how long it took.
 const PATIENCE: Duration = Duration::from_secs(20);
