@@ -194,6 +194,33 @@ fn a_new_connection_in_time_loses_and_doubles_nothing() {
 }
 
 #[test]
+fn whoever_has_left_turns_away_what_comes_then() {
+    let now = Instant::now();
+    let mut ann = circle(5, "ann", &["tcp://192.0.2.9:7000"], now);
+    ann.tick(0, now);
+    let at = || "tcp://192.0.2.9:7000".parse().unwrap();
+    assert_eq!(effects(&mut ann), [Effect::Dial(Target::Named(0), at())]);
+    ann.opened(1, None, "there".to_owned(), now);
+    ann.line(1, &hello(9, 1, "ben"), now);
+    effects(&mut ann);
+    ann.say("no receipt");
+    effects(&mut ann);
+    ann.leave();
+    let bye = Effect::Send(1, "bye".to_owned());
+    let report = Effect::Print("* not delivered to ben: no receipt".to_owned());
+    assert_eq!(effects(&mut ann), [report, bye, Effect::Close(1)]);
+    // The connect under way is cancelled, another one has just come in.
+    ann.dial_failed(Target::Named(0), "cancelled", 0, now);
+    ann.opened(2, Some(Target::Named(0)), "there".to_owned(), now);
+    ann.line(2, &hello(9, 2, "ben"), now);
+    ann.closed(2, "finished", 0, now);
+    let beacon = Beacon { id: Id(9), port: 7000, nick: name("ben") };
+    ann.sighted(beacon, "192.0.2.9:17474".parse().unwrap(), now);
+    ann.tick(0, now + 60 * SECOND);
+    assert_eq!(effects(&mut ann), [Effect::Close(2)]);
+}
+
+#[test]
 fn what_strangers_send_is_shown_inert_or_not_at_all() {
     let now = Instant::now();
     let mut ann = with_ben(now);

@@ -77,6 +77,8 @@ pub struct Circle {
     /// The number of the last message, and of the last connection that we made.
     said: u64,
     dialled: u64,
+    /// We have taken leave: whoever comes now is turned away.
+    over: bool,
     pub effects: VecDeque<Effect>,
 }
 
@@ -137,6 +139,7 @@ impl Circle {
             named: named.collect(),
             said: 0,
             dialled: 0,
+            over: false,
             effects: VecDeque::new(),
         }
     }
@@ -153,7 +156,7 @@ impl Circle {
 
     /// A beacon came from there.
     pub fn sighted(&mut self, beacon: Beacon, from: SocketAddr, now: Instant) {
-        if beacon.id == self.id {
+        if beacon.id == self.id || self.over {
             return;
         }
         self.sighted.retain(|_, sighting| now - sighting.last < FORGET_SIGHTING);
@@ -195,7 +198,7 @@ impl Circle {
             Target::Named(place) => {
                 let named = &mut self.named[place];
                 named.rest(random, now);
-                if !std::mem::replace(&mut named.told, true) {
+                if !std::mem::replace(&mut named.told, true) && !self.over {
                     self.notice(format!("{error}; trying again"));
                 }
             }
@@ -217,6 +220,10 @@ impl Circle {
             waiting,
             left: false,
         };
+        if self.over {
+            self.effects.push_back(Effect::Close(link));
+            return;
+        }
         self.links.insert(link, connection);
         let hello = format!("lan-chat 1 {} {} {}", self.id, number, self.nick);
         self.effects.push_back(Effect::Send(link, hello));
@@ -473,8 +480,9 @@ impl Circle {
             self.effects.push_back(Effect::Send(link, "bye".to_owned()));
             self.effects.push_back(Effect::Close(link));
         }
-        self.named.clear();
+        self.named.iter_mut().for_each(|named| named.next = None);
         self.people.clear();
+        self.over = true;
     }
 
     pub fn notice(&mut self, text: impl fmt::Display) {
