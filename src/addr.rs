@@ -21,6 +21,7 @@ mod endpoint;
 mod family;
 mod grammar;
 mod host;
+mod interface_id;
 mod into;
 mod network;
 mod parse;
@@ -37,6 +38,7 @@ pub use family::{
     Ipv6, Kind, Listening, SeqPacket, Stream, Streaming, Supports, Transfers, Unix,
 };
 pub use host::{Host, HostPort, IpVersion, Port, Zone};
+pub use interface_id::InterfaceId;
 pub use into::{IntoEndpoint, IntoHostPort};
 pub use network::Network;
 pub use parse::{ParseEndpointError, Part};

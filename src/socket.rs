@@ -43,6 +43,13 @@
 //! fn takes(_: Socket<Ipv4, SeqPacket>) {}
 //! ```
 //!
+//! # Multicast
+//!
+//! A UDP socket joins groups on an interface that is given by name, index or address
+//! ([`join_multicast`](Socket::join_multicast)), and sends to them by one
+//! ([`set_multicast_interface`](Socket::set_multicast_interface));
+//! [`lookup::interfaces`](crate::lookup::interfaces) lists them.
+//!
 //! # Options
 //!
 //! An option has its methods where the kernel has the option: [`set_keepalive`](Socket::set_keepalive),
@@ -107,6 +114,7 @@ mod erase;
 mod listener;
 mod message;
 mod mismatch;
+mod multicast;
 mod open;
 mod option;
 mod options;

@@ -15,6 +15,7 @@
 //! - **A wait** for one descriptor with an absolute deadline: `poll`.
 //! - **Questions about a descriptor**: family, type, and whether it listens (`SO_DOMAIN`, `SO_TYPE`,
 //!   `SO_ACCEPTCONN`), so that a descriptor from elsewhere can be given a type.
+//! - **Multicast**: the interface of a packet to a group by its index.
 //! - **Names**, where it has them: the reentrant calls of `<netdb.h>` for aliases, reverse records and
 //!   services. Without them there are no aliases, and services are those of the built-in table.
 //!
@@ -27,6 +28,7 @@ pub(crate) mod backlog;
 pub(crate) mod batch;
 pub(crate) mod errors;
 pub(crate) mod io;
+pub(crate) mod multicast;
 pub(crate) mod netdb;
 pub(crate) mod rights;
 pub(crate) mod transfer;

@@ -7,7 +7,7 @@
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::marker::PhantomData;
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use super::sealed::Sealed;
 use super::{Address, AnyAddr, SocketType, UnixAddr};
@@ -78,10 +78,19 @@ impl Family for Any {
     note = "Unix sockets have no IP, TCP or UDP options",
     note = "a socket of family `Any` may be a Unix socket"
 )]
-pub trait IpFamily: Family {}
-impl IpFamily for Ipv4 {}
-impl IpFamily for Ipv6 {}
-impl IpFamily for Ip {}
+pub trait IpFamily: Family {
+    /// An address without a port, such as a multicast group.
+    type IpAddress: Into<IpAddr>;
+}
+impl IpFamily for Ipv4 {
+    type IpAddress = Ipv4Addr;
+}
+impl IpFamily for Ipv6 {
+    type IpAddress = Ipv6Addr;
+}
+impl IpFamily for Ip {
+    type IpAddress = IpAddr;
+}
 
 /// What a socket does with what is sent through it, as a type.
 ///

@@ -6,7 +6,7 @@ use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 
 use super::error::{LookupError, LookupErrorKind};
-use crate::addr::{Host, HostPort, Port, Zone};
+use crate::addr::{Host, HostPort, InterfaceId, Port, Zone};
 use crate::sys::netdb::interface;
 
 /// A network interface of this machine.
@@ -25,6 +25,13 @@ pub struct Interface {
     pub is_loopback: bool,
     /// Whether it carries multicast.
     pub is_multicast: bool,
+}
+
+/// By its index.
+impl From<&Interface> for InterfaceId {
+    fn from(interface: &Interface) -> Self {
+        Self::Index(interface.index)
+    }
 }
 
 /// The interfaces of this machine, those without an address too, in the order of the kernel:

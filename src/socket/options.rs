@@ -66,7 +66,8 @@ impl Options {
 
     /// Whether an address can be bound while connections of its last user are in TIME_WAIT:
     /// `SO_REUSEADDR`. Unset: on for TCP listeners, off for UDP, where two sockets that have it can
-    /// bind one port and take each other's datagrams.
+    /// bind one port and take each other's datagrams. Those to a multicast group go to all of them:
+    /// this is how several programs share a group's port.
     #[must_use]
     pub fn reuse_address(mut self, reuse: bool) -> Options {
         self.reuse_address = Some(reuse);

@@ -124,10 +124,7 @@ fn not_run(test: &str, why: &str) {
 
 /// Moves this thread, and the threads that it starts from now on, to a network with one link. As root.
 pub fn make() -> Result<(), String> {
-    // SAFETY: the call has no argument but flags, and changes the network of this thread alone.
-    if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-        return Err(std::io::Error::last_os_error().to_string());
-    }
+    own_network()?;
     link().lines().try_for_each(|line| ip(line.split_whitespace()))
 }
 
@@ -144,6 +141,15 @@ fn link() -> String {
          neigh add {SILENT_V4} lladdr 02:00:00:00:00:09 nud permanent dev {LINK}
          neigh add {SILENT_V6} lladdr 02:00:00:00:00:09 nud permanent dev {LINK}"
     )
+}
+
+/// As [`make`], but with nothing in it: `lo` is down, and there is no link.
+pub fn own_network() -> Result<(), String> {
+    // SAFETY: the call has no argument but flags, and changes the network of this thread alone.
+    match unsafe { libc::unshare(libc::CLONE_NEWNET) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error().to_string()),
+    }
 }
 
 /// Gives this thread, and the threads that it starts from now on, mounts of their own. As root.

@@ -1,10 +1,12 @@
 //! Proofs: what takes long, measures time or needs root, each by its name.
 //!
 //!     cargo run --release -p proofs -- connect
+//!     cargo run --release -p proofs -- lan_chat
 //!
 //! A proof prints a table of what it measured beside what it allows, and fails if a row does.
 
 mod connect;
+mod lan_chat;
 #[path = "../../namespace/mod.rs"]
 mod namespace;
 mod table;
@@ -15,7 +17,8 @@ fn main() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
     let proved = match name.as_str() {
         "connect" => connect::prove(),
-        _ => Err("usage: cargo run --release -p proofs -- connect".to_owned()),
+        "lan_chat" => lan_chat::prove(),
+        _ => Err("usage: cargo run --release -p proofs -- connect|lan_chat".to_owned()),
     };
     match proved {
         Ok(true) => ExitCode::SUCCESS,
