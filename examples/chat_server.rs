@@ -128,7 +128,9 @@ fn run() -> Result<(), Box<dyn Error>> {
     chat.lock().say_good_bye();
     let statistics = chat.lock().hall.statistics();
     server.stop(Duration::from_secs(5));
-    print(&statistics, chat.lock().lost, &server.join()?, &mut out)?;
+    let report = server.join()?;
+    let lost = chat.lock().lost;
+    print(&statistics, lost, &report, &mut out)?;
     Ok(())
 }
 

@@ -128,8 +128,9 @@ impl<P: ExternalPrinter> Receiver<P> {
 
     fn hear(&mut self, event: &Event) -> Result<News, sockeye::Error> {
         let news = self.session.hear(event)?;
-        self.output.show(event, &self.session.nick());
+        // First, so that what can be seen can be completed.
         self.known.lock().unwrap_or_else(PoisonError::into_inner).learn(event);
+        self.output.show(event, &self.session.nick());
         Ok(news)
     }
 }
