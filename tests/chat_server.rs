@@ -227,9 +227,59 @@ fn each_message_reaches_everybody_once_and_in_the_order_of_its_sender() {
 }
 
 #[test]
+fn the_list_of_members_is_exact_after_many_came_and_went() {
+    for engine in ENGINES {
+        let server = Server::on(engine, "churn", &["--burst", "1000000"]);
+        let mut stay = thread::scope(|scope| {
+            let server = &server;
+            let crowds: Vec<_> = (0..4)
+                .map(|crowd| {
+                    scope.spawn(move || {
+                        let come = |number| server.person(&format!("p{crowd}-{number:02}"));
+                        let come = (0..50).map(come).enumerate();
+                        let stay = come.filter_map(|(number, mut person)| match number % 5 {
+                            0 => Some(person),
+                            1 => {
+                                person.says("/quit");
+                                None
+                            }
+                            _ => None, // with something unread: a reset, or without: an end
+                        });
+                        stay.collect::<Vec<Person>>()
+                    })
+                })
+                .collect();
+            crowds.into_iter().flat_map(|crowd| crowd.join().unwrap()).collect::<Vec<_>>()
+        });
+        let count = stay.len() + 1;
+        let mut ann = server.person("ann");
+        let deadline = Instant::now() + DEADLINE;
+        // That somebody is gone is learnt when the kernel says so.
+        loop {
+            ann.says("/who");
+            let heard = ann.until_begin("@ lobby ");
+            if heard.starts_with(&format!("@ lobby {count}: ")) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{engine}: {count} stayed: {heard}");
+        }
+        // Everybody on the list is there to be spoken to.
+        for person in &mut stay {
+            person.says("/me is here");
+        }
+        for _ in &stay {
+            ann.until_begin("* p");
+        }
+        let (report, _) = server.stop();
+        assert!(report.contains(&format!("people:  {count} now")), "{engine}: {report}");
+        assert!(report.contains("201 came, 201 had a nick"), "{engine}: {report}");
+    }
+}
+
+#[test]
 fn who_does_not_read_is_cut_and_others_do_not_wait() {
     for engine in ENGINES {
-        let options = ["--burst", "1000000", "--unread-bytes", "65536"];
+        let options = ["--burst", "1000000", "--unread-bytes", "65536", "--history", "5"];
         let server = Server::on(engine, "slow", &options);
         let mut slow = server.person("slow");
         let (mut ann, mut ben) = (server.person("ann"), server.person("ben"));
