@@ -40,8 +40,10 @@ fn run() -> Result<(), Box<dyn Error>> {
     let table = match words[..] {
         ["host", name] => host(lookup::host(name)?),
         ["address", ip] => {
-            let ip = ip.parse().map_err(|_| format!("`{}` is no IP address", ip.escape_debug()))?;
-            host(lookup::address(ip)?)
+            // A zone says on which link the address is, and nothing of its name.
+            let plain = ip.split('%').next().unwrap_or(ip);
+            let wrong = |_| format!("`{}` is no IP address, as in 192.0.2.1", ip.escape_debug());
+            host(lookup::address(plain.parse().map_err(wrong)?)?)
         }
         ["service", name] => service(name, Protocol::Tcp)?,
         ["service", name, protocol] => service(name, protocol.parse()?)?,
@@ -71,6 +73,9 @@ fn host(host: HostInfo) -> Table {
 fn service(text: &str, protocol: Protocol) -> Result<Table, Box<dyn Error>> {
     let found = match text.parse() {
         Ok(port) => lookup::service_at(port, protocol)?,
+        Err(_) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            return Err(format!("{text} is no port: the last is 65535").into());
+        }
         Err(_) => lookup::service(text, protocol)?,
     };
     let Service { name, aliases, port, protocol, .. } = found;

@@ -153,7 +153,7 @@ impl<S, C> Client<S, C> {
         self.with(|call| call.manner.pace = Pace::staggered(delay))
     }
 
-    /// Tries one address after the other, exactly in the resolver's order. Each may take its share of
+    /// Tries one address after the other, in the resolver's order. Each may take its share of
     /// the time that is left, 2 s at least as long as there is so much.
     pub fn sequential(self) -> Client<S, C> {
         self.with(|call| call.manner.pace = Pace::Sequential)
@@ -163,6 +163,13 @@ impl<S, C> Client<S, C> {
     /// is an error.
     pub fn only(self, version: IpVersion) -> Client<S, C> {
         self.with(|call| call.manner.only = version)
+    }
+
+    /// Tries this version of IP first; the versions then take turns, or with
+    /// [`sequential`](Self::sequential) all addresses of the other one come last. Without it the first
+    /// address of the resolver decides.
+    pub fn prefer(self, version: IpVersion) -> Client<S, C> {
+        self.with(|call| call.manner.first = version)
     }
 
     /// The local address; port 0 lets the kernel choose one. Only addresses of its IP version are
@@ -229,8 +236,8 @@ impl<S, C> Client<S, C> {
         self.with(|call| call.manner.hook = Some(Arc::new(hook)))
     }
 
-    /// Lets another thread end the connecting: see [`CancelHandle`]. A lookup then has a thread of its
-    /// own, which goes on to its deadline when it is left behind.
+    /// Lets another thread end the connecting: see [`CancelHandle`]. A lookup, and the wait for a Unix
+    /// socket, then have a thread of their own, which goes on to its deadline when it is left behind.
     pub fn cancel_with(self, cancel: &CancelHandle) -> Client<S, C> {
         let cancel = cancel.clone();
         self.with(|call| call.cancel = Some(cancel))

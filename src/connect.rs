@@ -61,6 +61,8 @@ pub(crate) struct Manner {
     pub(crate) options: Options,
     pub(crate) pace: Pace,
     pub(crate) only: IpVersion,
+    /// The version that is tried first; with `Any`, the resolver's first.
+    pub(crate) first: IpVersion,
     pub(crate) from: Option<SocketAddr>,
     pub(crate) hook: Option<Arc<Hook>>,
     pub(crate) policy: Option<Arc<Policy>>,
@@ -107,6 +109,7 @@ impl fmt::Debug for Manner {
             .field("options", &self.options)
             .field("pace", &self.pace)
             .field("only", &self.only)
+            .field("first", &self.first)
             .field("from", &self.from)
             .field("policy", &self.policy)
             .field("resolver", &self.resolver)

@@ -11,6 +11,8 @@
 //! | `getservbyport(port, protocol)` | [`service_at`] | `getservbyport_r(3)`, the same table | reads a file |
 //! | `getservbyname(urlparse(url).scheme)` | [`port_of`] | the URL, then [`service`] | reads a file |
 //! | `getaddrinfo(host, port)` | [`resolve`], [`endpoint()`], [`addresses`] | `getaddrinfo(3)`, [`service`] | yes |
+//! | `if_nameindex()` | [`interfaces`] | `getifaddrs(3)`: the kernel | no |
+//! | `if_nametoindex(name)`, `if_indextoname(index)` | [`interface_index`], [`interface_name`] | the calls of these names | no |
 //!
 //! What **blocks** does so for as long as the resolver likes, seconds where a name server is down: call
 //! it before a loop or on a thread of its own, never in a handler; or give a [`Resolver`] a deadline.
@@ -22,6 +24,7 @@
 mod endpoint;
 mod error;
 mod host;
+mod interface;
 mod resolver;
 mod service;
 mod system;
@@ -31,6 +34,7 @@ mod url;
 pub use endpoint::{endpoint, resolve, resolve_with};
 pub use error::{LookupError, LookupErrorKind};
 pub use host::{HostInfo, address, addresses, fqdn, host, hostname};
+pub use interface::{Interface, interface_index, interface_name, interfaces};
 pub use resolver::{ADDRESSES_MAX, Resolver, StaticResolver};
 pub use service::{Protocol, Service, service, service_at};
 pub use system::SystemResolver;

@@ -11,6 +11,7 @@
 //!   `recvmsg` answers.
 //! - **Inheritance**: a socket that `accept` returns has the listener's `TCP_NODELAY`. It is set once on
 //!   the listener, not once per connection.
+//! - **Descriptors refused** on a Unix socket, if it can: otherwise a read ends where one rode.
 //! - **A wait** for one descriptor with an absolute deadline: `poll`.
 //! - **Questions about a descriptor**: family, type, and whether it listens (`SO_DOMAIN`, `SO_TYPE`,
 //!   `SO_ACCEPTCONN`), so that a descriptor from elsewhere can be given a type.
@@ -27,5 +28,6 @@ pub(crate) mod batch;
 pub(crate) mod errors;
 pub(crate) mod io;
 pub(crate) mod netdb;
+pub(crate) mod rights;
 pub(crate) mod transfer;
 pub(crate) mod wait;

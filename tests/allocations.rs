@@ -110,8 +110,8 @@ fn an_echoed_line_allocates_nothing() {
         clients.iter_mut().for_each(echo);
     }
     let calls = CALLS.load(Relaxed) - before;
-    // The test harness may print meanwhile.
-    assert!(calls < 50, "{calls} allocations for {MESSAGES} messages");
+    // The test harness may print meanwhile, and start the threads of the other tests.
+    assert!(calls < MESSAGES / 50, "{calls} allocations for {MESSAGES} messages");
     drop(clients);
     stop(server);
 }

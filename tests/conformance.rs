@@ -8,6 +8,7 @@ use sockeye::client::Client;
 use sockeye::codec::Lines;
 use sockeye::engine::{AnyEngine, Threads};
 use sockeye::handler::{CloseReason, Context, Handler, Outcome};
+use sockeye::limits::Limits;
 use sockeye::server::Server;
 use std::io::{self, Write};
 use std::net::Shutdown;
@@ -247,8 +248,11 @@ fn play(client: &mut Wire, script: &[Option<Vec<u8>>]) -> String {
 
 fn transcripts(cell: &Cell, scripts: &[Vec<Option<Vec<u8>>>]) -> Vec<Transcript> {
     let (read, diaries) = mpsc::channel();
+    let mut limits = Limits::default();
+    limits.linger_timeout = matrix::PATIENCE; // the client may be slow to come to its end
     let server = cell
         .server()
+        .limits(limits)
         .codec(Lines::at_most(LINE_BYTES_MAX))
         .serve_with(move |_| Diarist { diary: Vec::new(), read: read.clone() })
         .unwrap();

@@ -308,13 +308,13 @@ fn a_child_inherits_none_of_a_server_and_its_clients() {
         let links = entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
         links.map(|link| link.to_string_lossy().into_owned()).collect()
     };
-    let before = links("/proc/self/fd".as_ref());
+    let (before, id) = (links("/proc/self/fd".as_ref()), std::process::id());
     for engine in AnyEngine::all() {
         let server = Server::tcp("127.0.0.1:0")
             .and("udp://127.0.0.1:0")
-            .and("unix://@sockeye-child")
-            .and("unix+seqpacket://@sockeye-child-records")
-            .and("unix+dgram://@sockeye-child-messages")
+            .and(format!("unix://@sockeye-child-{id}"))
+            .and(format!("unix+seqpacket://@sockeye-child-records-{id}"))
+            .and(format!("unix+dgram://@sockeye-child-messages-{id}"))
             .engine(engine)
             .options(Options::new().send_buffer(20_000).reuse_port(true))
             .codec(Lines::default())

@@ -1,9 +1,10 @@
 //! The last words of a stopping server reach a client that goes on talking.
 
 mod matrix;
-use matrix::{Cell, join};
+use matrix::{Cell, PATIENCE, join};
 use sockeye::codec::Lines;
 use sockeye::handler::{Context, Handler, Outcome};
+use sockeye::limits::Limits;
 use std::io::{Read, Write};
 use std::time::Duration;
 matrix::on_streams! { farewell_while_the_client_talks }
@@ -23,7 +24,10 @@ impl Handler<Lines> for Farewell {
 }
 fn farewell_while_the_client_talks(cell: &Cell) {
     for round in 0..20 {
-        let server = cell.server().codec(Lines::default()).serve_with(|_| Farewell).unwrap();
+        let mut limits = Limits::default();
+        limits.linger_timeout = PATIENCE; // the client may be slow to take it
+        let server = cell.server().limits(limits).codec(Lines::default());
+        let server = server.serve_with(|_| Farewell).unwrap();
         let mut client = cell.connect(&server);
         client.say("hello\n");
         assert_eq!(client.hear().unwrap(), "hello");

@@ -87,7 +87,7 @@ else:
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     address = (host.strip("[]"), int(port))
 with socket.socket(family, kind) as s:
-    s.settimeout(10)
+    s.settimeout(30)
     s.connect(address)
     s.sendall(question)
     if scheme == "udp":
@@ -100,19 +100,26 @@ with socket.socket(family, kind) as s:
 sys.stdout.buffer.write(answer)
 PYTHON
 
-# ask TOOL ENDPOINT: from standard input to standard output.
+# until_answered: standard input, whose end comes once there is an answer.
+until_answered() {
+    local deadline=$((SECONDS + 30))
+    cat
+    until [[ -s $dir/answer ]] || ((SECONDS >= deadline)); do sleep 0.05; done
+}
+
+# ask TOOL ENDPOINT: from standard input to standard output, which for datagrams is the file `answer`.
 ask() {
     local tool=$1 endpoint=$2 scheme=${2%%://*} place=${2#*://}
     local host=${place%:*} port=${place##*:}
     case $tool-$scheme in
-        nc-tcp) timeout 10 "$nc" -N "$(tr -d '[]' <<<"$host")" "$port" ;;
-        nc-unix) timeout 10 "$nc" -N -U "$place" ;;
-        # Datagrams have no end: it waits a second for more.
-        nc-udp) timeout 10 "$nc" -u -w 1 "$host" "$port" ;;
-        socat-tcp) timeout 10 socat -t 5 - "TCP:$place" ;;
-        socat-unix) timeout 10 socat -t 5 - "UNIX-CONNECT:$place" ;;
-        socat-udp) timeout 10 socat -t 0.5 - "UDP:$place" ;;
-        python-*) timeout 10 python3 "$dir/ask.py" "$endpoint" ;;
+        nc-tcp) timeout 40 "$nc" -N "$(tr -d '[]' <<<"$host")" "$port" ;;
+        nc-unix) timeout 40 "$nc" -N -U "$place" ;;
+        # Datagrams have no end: they wait a while for more.
+        nc-udp) until_answered | timeout 40 "$nc" -u -q 1 "$host" "$port" ;;
+        socat-tcp) timeout 40 socat -t 30 - "TCP:$place" ;;
+        socat-unix) timeout 40 socat -t 30 - "UNIX-CONNECT:$place" ;;
+        socat-udp) until_answered | timeout 40 socat -t 0.5 - "UDP:$place" ;;
+        python-*) timeout 40 python3 "$dir/ask.py" "$endpoint" ;;
     esac
 }
 
@@ -127,9 +134,10 @@ compare() {
     fi
 }
 
-# listening FILE COUNT: waits until so many endpoints are printed there, and prints them.
+# listening FILE COUNT: waits until so many endpoints are printed there, and prints them. The file is there
+# already: the child that is to write it may come to it late.
 listening() {
-    local deadline=$((SECONDS + 10))
+    local deadline=$((SECONDS + 60))
     while (($(grep -c '^listening on ' "$1") < $2)); do
         ((SECONDS < deadline)) || return 1
         sleep 0.05
@@ -137,9 +145,9 @@ listening() {
     sed -n 's/^listening on //p' "$1"
 }
 
-# reap PID: its exit status; whoever is still there after ten seconds is killed.
+# reap PID: its exit status; whoever is still there after a minute is killed.
 reap() {
-    local deadline=$((SECONDS + 10)) status=0
+    local deadline=$((SECONDS + 60)) status=0
     while kill -0 "$1" 2>/dev/null && ((SECONDS < deadline)); do sleep 0.05; done
     kill -KILL "$1" 2>/dev/null || true
     wait "$1" 2>/dev/null || status=$?
@@ -152,7 +160,7 @@ one_line() { [[ $(wc -l <"$1") == 1 && -s $1 ]]; }
 refuses() {
     local file=$1 status=0
     shift
-    timeout 20 "$@" >/dev/null 2>"$file" || status=$?
+    timeout 40 "$@" >/dev/null 2>"$file" || status=$?
     [[ $status == 1 ]] && one_line "$file"
 }
 
@@ -167,7 +175,7 @@ fi
 
 try_engine() {
     local engine=$1 server holder endpoint tool name tcp relay through target
-    # Emptied here, because the child may come to it late, and there are lines of another in it.
+    # Emptied here, because there are lines of another in it.
     : >"$dir/server"
     "$bin/reverse_server" "${wanted[@]}" --engine "$engine" >"$dir/server" 2>&1 &
     server=$!
@@ -188,12 +196,12 @@ try_engine() {
                 compare "$tool" "$endpoint" "$name" "$engine"
             done
             # A line a reply, with its end, whatever the socket.
-            timeout 10 "$bin/reverse_client" "$endpoint" <"$dir/$name.in" >"$dir/answer" || true
+            timeout 40 "$bin/reverse_client" "$endpoint" <"$dir/$name.in" >"$dir/answer" || true
             check "$engine: reverse_client, $endpoint, $name" \
                 cmp -s "$dir/answer" "$dir/$name.stream"
         done
         check "$engine: reverse_client with arguments, $endpoint" \
-            [ "$(timeout 10 "$bin/reverse_client" "$endpoint" stressed ab)" == $'desserts\nba' ]
+            [ "$(timeout 40 "$bin/reverse_client" "$endpoint" stressed ab)" == $'desserts\nba' ]
     done
 
     # Through the forwarder, which listens on the other family, and with a megabyte.
@@ -216,9 +224,9 @@ try_engine() {
     done
 
     # Somebody is still connected when the signal comes: the connection is ended in an orderly way.
-    timeout 20 python3 - "$tcp" "$dir/held" <<'PYTHON' &
+    timeout 60 python3 - "$tcp" "$dir/held" <<'PYTHON' &
 import socket, sys
-with socket.create_connection(("127.0.0.1", int(sys.argv[1].rpartition(":")[2])), 10) as s:
+with socket.create_connection(("127.0.0.1", int(sys.argv[1].rpartition(":")[2])), 50) as s:
     s.sendall(b"abc\n")
     assert s.recv(100) == b"cba\n"
     open(sys.argv[2], "w").close()
@@ -226,7 +234,7 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1].rpartition(":")[2]))
 PYTHON
     holder=$!
     children+=("$holder")
-    local deadline=$((SECONDS + 10))
+    local deadline=$((SECONDS + 60))
     until [[ -e $dir/held ]] || ((SECONDS >= deadline)); do sleep 0.05; done
     check "$engine: a connection is held" [ -e "$dir/held" ]
     rm -f "$dir/held"
@@ -248,12 +256,13 @@ for engine in threads events; do
 done
 
 # Nobody answers.
-timeout 30 python3 -c '
+: >"$dir/mute"
+timeout 60 python3 -c '
 import socket, time
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.bind(("127.0.0.1", 0))
 print("listening on udp://127.0.0.1:%d" % s.getsockname()[1], flush=True)
-time.sleep(25)' >"$dir/mute" &
+time.sleep(50)' >"$dir/mute" &
 mute=$!
 children+=("$mute")
 silent=$(listening "$dir/mute" 1) || silent=

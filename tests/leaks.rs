@@ -136,6 +136,11 @@ fn servers_that_stop_and_servers_that_fail_leave_nothing_behind() {
                 let half = Server::on("tcp://127.0.0.1:0").and(taken).engine(cell.engine());
                 let error = serve(half).unwrap_err();
                 assert_eq!(error.kind(), sockeye::ErrorKind::AddressInUse, "{error}");
+                if matches!(kind, Kind::Tcp4 | Kind::Tcp6 | Kind::Unix) {
+                    let mut client = cell.connect(&server);
+                    client.say("hello\n");
+                    assert_eq!(client.hear().unwrap(), "hello");
+                }
                 stop(&server);
                 // A handle keeps what wakes the loops, so that it may be used at any time.
                 drop(server);

@@ -250,4 +250,33 @@ try: socket.getservbyname("smtp")
 except OSError: pass
 else: raise SystemExit("Python still finds /etc/services")'
 echo "without /etc/services: 11 ports, of which Python knows none"
+
+# ---- What people mistype -------------------------------------------------------------------------
+
+# Arguments, then words of the one line that says what is wrong.
+mistyped=(
+    '                  | expected host, address, service, port or me: see --help'
+    'host              | expected host, address, service, port or me: see --help'
+    'host 127.1        | expected four decimal numbers up to 255'
+    'host [::1]        | here IPv6 addresses stand without'
+    'host ::1%nosuch0  | no interface here is called `nosuch0`'
+    'address localhost | `localhost` is no IP address'
+    'address ::9%lo    | look up ::9: no name is known for this address'
+    'service 70000     | 70000 is no port'
+    'service 80 sctp   | expected `tcp` or `udp`'
+    'service tftp      | only one of UDP'
+    'port ssh h:80     | a host with its port is no URL'
+    'port nosuch://h   | no port is known for `nosuch`'
+    '--verbose         | invalid option'
+)
+for row in "${mistyped[@]}"; do
+    status=0
+    # shellcheck disable=SC2086 # the words are arguments
+    said=$("$LOOKUP" ${row%%|*} 2>&1) || status=$?
+    if [[ $status != 1 || $said != "lookup: "*"${row#*| }"* || $said == *$'\n'* ]]; then
+        echo "WRONG: lookup ${row%%|*} ended with $status and said: $said"
+        failed=1
+    fi
+done
+echo "mistyped: ${#mistyped[@]} lines"
 exit "$failed"

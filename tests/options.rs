@@ -115,8 +115,13 @@ impl RawSocket {
         RawSocket(socket)
     }
 
-    /// The socket of this process that is connected to this one.
+    /// The socket of this process that is connected to this one, of a server that sends back what it
+    /// gets.
     fn other_end(&self) -> OwnedFd {
+        // The reply says that the options are set: it was accepted, and given to its session.
+        self.0.send(b"x").unwrap();
+        self.0.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(self.0.recv(&mut [std::mem::MaybeUninit::uninit(); 8]).unwrap(), 1);
         let name = self.0.local_addr().unwrap();
         let mut found = None;
         eventually("the other end is accepted", || {
@@ -412,11 +417,14 @@ fn reuse_port_lets_several_sockets_bind_one_port() {
     // Between them they have all connections.
     let clients: Vec<TcpStream<Ipv4>> = (0..50).map(|_| TcpStream::connect(at).unwrap()).collect();
     let mut accepted = 0;
-    for listener in [&one, &other] {
-        listener.set_nonblocking(true).unwrap();
-        accepted += listener.incoming().map_while(Result::ok).count();
-    }
-    assert_eq!(accepted, clients.len());
+    // The connects return a moment before the connections are in the backlogs.
+    eventually("all are accepted", || {
+        for listener in [&one, &other] {
+            listener.set_nonblocking(true).unwrap();
+            accepted += listener.incoming().map_while(Result::ok).count();
+        }
+        accepted == clients.len()
+    });
 
     let one = UdpSocket::bind_with(V4, &shared).unwrap();
     UdpSocket::bind_with(one.local_addr().unwrap(), &shared).unwrap();
@@ -496,10 +504,6 @@ fn accepted_sockets_have_the_options(cell: &Cell) {
     for _ in 0..3 {
         let client = RawSocket::connect(cell, &address(&server));
         let other = client.other_end();
-        client.0.send(b"x").unwrap();
-        // The reply says that it is set: it was accepted, and given to its session.
-        client.0.set_read_timeout(Some(PATIENCE)).unwrap();
-        assert_eq!(client.0.recv(&mut [std::mem::MaybeUninit::uninit(); 8]).unwrap(), 1);
         match cell.kind {
             Kind::Tcp4 | Kind::Tcp6 => assert_tcp(&other),
             _ => assert_buffers(&other),
@@ -627,7 +631,8 @@ matrix::on_engines! { ready_made_listeners_are_given_what_the_set_holds_and_no_m
 #[test]
 fn blocking_handlers_have_the_options_too() {
     let (tell, told) = std::sync::mpsc::channel();
-    let server = Server::on("tcp://127.0.0.1:0").and("unix://@sockeye-options-blocking");
+    let unix = format!("unix://@sockeye-options-blocking-{}", std::process::id());
+    let server = Server::on("tcp://127.0.0.1:0").and(unix);
     let server = server
         .options(all())
         .serve_blocking(move |stream| tell.send(OwnedFd::from(stream)).map_err(Into::into));

@@ -117,7 +117,7 @@ fn a_remote_keeps_the_order_of_its_calls(cell: &Cell) {
 }
 
 fn a_full_remote_says_so_and_on_drain_tells_when_there_is_room(cell: &Cell) {
-    let Reached { server, remotes, told, .. } = reachable(cell);
+    let Reached { server, remotes, told, wakes } = reachable(cell);
     let limit = Limits::default().output_bytes_max;
     let mut client = cell.connect(&server);
     let remote = next(&remotes);
@@ -126,7 +126,7 @@ fn a_full_remote_says_so_and_on_drain_tells_when_there_is_room(cell: &Cell) {
     let mut sent = 0;
     // Until the kernel's buffers and ours are full and stay so.
     let full = || matches!(remote.send(&line), Err(SendError::Full));
-    while !(full() && remote.room() < line.len() && stays_full(&remote, &line, &mut sent)) {
+    while !(full() && remote.room() < line.len() && stays_full(&remote, &wakes, &line, &mut sent)) {
         if remote.send(&line).is_ok() {
             sent += 1;
         }
@@ -148,7 +148,7 @@ fn a_full_remote_says_so_and_on_drain_tells_when_there_is_room(cell: &Cell) {
 }
 
 fn what_waits_for_a_session_never_exceeds_the_limit(cell: &Cell) {
-    let Reached { server, remotes, told, .. } = reachable(cell);
+    let Reached { server, remotes, told, wakes } = reachable(cell);
     let limit = Limits::default().output_bytes_max;
     // A socket pair of Unix holds this much at most, so what is beyond waits with the server.
     const KERNEL: usize = 512 * 1024;
@@ -165,7 +165,7 @@ fn what_waits_for_a_session_never_exceeds_the_limit(cell: &Cell) {
             }
             thread::yield_now();
         }
-        while !stays_full(&remote, &line, &mut taken) {}
+        while !stays_full(&remote, &wakes, &line, &mut taken) {}
         assert!(taken * 100_000 <= limit + KERNEL, "{taken} lines of 100 kB were taken");
         drop(client);
         eventually("it is over", || remote.is_closed());
@@ -174,9 +174,13 @@ fn what_waits_for_a_session_never_exceeds_the_limit(cell: &Cell) {
     stop(&server);
 }
 
-/// Whether a line that the server does not take is not taken for a while either.
-fn stays_full(remote: &Remote<Lines>, line: &str, sent: &mut usize) -> bool {
+/// Whether a line that the server does not take is not taken for a while either, in which the session
+/// had many turns.
+fn stays_full(remote: &Remote<Lines>, wakes: &AtomicUsize, line: &str, sent: &mut usize) -> bool {
     for _ in 0..50 {
+        let before = wakes.load(Ordering::SeqCst);
+        remote.wake();
+        eventually("it wakes", || wakes.load(Ordering::SeqCst) > before);
         thread::sleep(std::time::Duration::from_millis(1));
         if remote.send(line).is_ok() {
             *sent += 1;

@@ -1,8 +1,8 @@
-//! Streams: half-closes, unread input, resets, and urgent bytes.
+//! Streams: half-closes, unread input and resets.
 
 mod matrix;
 
-use matrix::{Cell, Random, Wire, eventually, name, next, on_kinds, on_streams, on_tcp, stop};
+use matrix::{Cell, Random, eventually, name, next, on_kinds, on_streams, stop};
 use sockeye::codec::{Bytes, Lines};
 use sockeye::handler::{CloseReason, Context, Handler, Outcome};
 use std::io::{Read, Write};
@@ -20,10 +20,6 @@ on_streams! {
     frames_sent_from_where_they_were_read_keep_their_order,
 }
 on_kinds! { a_write_after_a_reset_ends_that_session_only [tcp4 Tcp4, tcp6 Tcp6, memory Memory] }
-on_tcp! {
-    an_urgent_byte_loses_no_data_around_it,
-    an_urgent_byte_loses_no_data_while_the_handler_is_paused,
-}
 
 /// Sends `left` bytes as fast as the peer takes them, then finishes.
 struct Sender {
@@ -358,62 +354,5 @@ fn unread_data_before_a_hang_up_is_delivered_before_the_end(cell: &Cell) {
     client.say(&format!("{}\n", "x".repeat(2000)).repeat(LINES));
     drop(client);
     assert_eq!(next(&news), LINES);
-    stop(&server);
-}
-
-// ---- Urgent bytes -------------------------------------------------------------------------------
-
-fn urgent(client: &Wire, byte: u8) {
-    let Wire::Tcp(stream) = client else { panic!("only TCP has urgent data") };
-    assert_eq!(socket2::SockRef::from(stream).send_out_of_band(&[byte]).unwrap(), 1);
-}
-
-fn an_urgent_byte_loses_no_data_around_it(cell: &Cell) {
-    let echo = |line: &str, cx: &mut Context<'_, Lines>| cx.send(line);
-    let server = cell.server().codec(Lines::default()).serve(echo).unwrap();
-    let mut client = cell.connect(&server);
-    for round in 0..50 {
-        client.say(&format!("before {round}, "));
-        urgent(&client, b'!');
-        client.say(&format!("after {round}\n"));
-        assert_eq!(client.hear().unwrap(), format!("before {round}, after {round}"));
-        urgent(&client, b'!');
-    }
-    client.shutdown(Shutdown::Write);
-    assert_eq!(client.rest(), "");
-    stop(&server);
-}
-
-struct Pausing;
-
-impl Handler<Lines> for Pausing {
-    fn on_frame(&mut self, line: &str, cx: &mut Context<'_, Lines>) -> Outcome {
-        cx.send(line);
-        if line.starts_with("pause") {
-            cx.pause();
-            cx.set_timer(Duration::from_millis(5));
-        }
-        Ok(())
-    }
-    fn on_timer(&mut self, cx: &mut Context<'_, Lines>) -> Outcome {
-        cx.resume();
-        Ok(())
-    }
-}
-
-fn an_urgent_byte_loses_no_data_while_the_handler_is_paused(cell: &Cell) {
-    let server = cell.server().codec(Lines::default()).serve_with(|_| Pausing).unwrap();
-    let mut client = cell.connect(&server);
-    for round in 0..20 {
-        client.say("pause\n");
-        assert_eq!(client.hear().unwrap(), "pause");
-        client.say(&format!("one {round}\ntw"));
-        urgent(&client, b'!');
-        client.say(&format!("o {round}\npause for {round}\nthree {round}\n"));
-        for line in ["one", "two", "pause for", "three"] {
-            assert_eq!(client.hear().unwrap(), format!("{line} {round}"));
-        }
-    }
-    drop(client);
     stop(&server);
 }

@@ -62,16 +62,14 @@ impl Call {
         if self.cancel.as_ref().is_some_and(CancelHandle::is_cancelled) {
             return Err(cancelled(&self.endpoint));
         }
-        if let Some(dialer) = &self.dialer {
-            let left = deadline.saturating_duration_since(began);
-            let stream = dialer.connect_timeout(left).map_err(|error| self.failed(error))?;
-            return Ok((Channel::Memory(stream), Report::none(began.elapsed())));
-        }
         if self.endpoint.host_port().is_none() {
-            let channel = self.open_unix(deadline).map_err(|error| self.failed(error))?;
+            let channel = self.apart("connect to", deadline, Call::open_local)?;
             return Ok((channel, Report::none(began.elapsed())));
         }
-        let addresses = self.look_up_unless_cancelled(deadline)?;
+        let addresses = match self.is_literal() {
+            true => self.look_up(deadline)?,
+            false => self.apart("look up", deadline, Call::look_up)?,
+        };
         let times = Times { began, looked_up: Instant::now(), deadline };
         let dialed = drive(self.dial(addresses, times), self.cancel.as_ref());
         let (socket, report) = dialed
@@ -91,11 +89,15 @@ impl Call {
         self.manner.look_up(at, self.endpoint.transport().socket_type(), deadline)
     }
 
-    /// On this thread, or on another one if somebody may cancel it.
-    fn look_up_unless_cancelled(&self, deadline: Instant) -> Result<Vec<SocketAddr>, Error> {
-        let Some(cancel) = self.cancel.as_ref().filter(|_| !self.is_literal()) else {
-            return self.look_up(deadline);
-        };
+    /// What blocks: on this thread, or on another one if somebody may cancel it. That one is then left
+    /// behind, and what it comes by is closed.
+    fn apart<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        deadline: Instant,
+        act: fn(&Call, Instant) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let Some(cancel) = &self.cancel else { return act(self, deadline) };
         let failed = |error| self.failed(error);
         let (sender, receiver) = mpsc::channel();
         let waker = Arc::new(ThreadWaker::default());
@@ -103,7 +105,7 @@ impl Call {
         let (call, bell) = (self.clone(), waker.clone());
         let spawned = thread::Builder::new().name("sockeye-helper".to_owned()).spawn(move || {
             // Nobody may be there any more.
-            let _ = sender.send(call.look_up(deadline));
+            let _ = sender.send(act(&call, deadline));
             bell.wake();
         });
         spawned.map_err(failed)?;
@@ -115,16 +117,28 @@ impl Call {
                 Ok(found) => return found,
                 Err(mpsc::TryRecvError::Empty) => {}
                 Err(mpsc::TryRecvError::Disconnected) => {
-                    return Err(failed(io::Error::other("the resolver panicked")));
+                    return Err(failed(io::Error::other("the thread for it panicked")));
                 }
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let late = io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
-                return Err(Error::with_kind(ErrorKind::TimedOut, "look up", &self.endpoint, late));
+                return Err(Error::with_kind(ErrorKind::TimedOut, operation, &self.endpoint, late));
             }
             wait_for_any(&[], &counters, Some(left)).map_err(failed)?;
         }
+    }
+
+    /// What is on this machine: a Unix socket, or a stream in memory. **Blocks** while there is no room
+    /// in the backlog, until the deadline.
+    fn open_local(&self, deadline: Instant) -> Result<Channel, Error> {
+        let opened = match &self.dialer {
+            Some(dialer) => dialer
+                .connect_timeout(deadline.saturating_duration_since(Instant::now()))
+                .map(Channel::Memory),
+            None => self.open_unix(deadline),
+        };
+        opened.map_err(|error| self.failed(error))
     }
 
     fn open_unix(&self, deadline: Instant) -> io::Result<Channel> {

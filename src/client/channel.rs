@@ -68,15 +68,15 @@ impl Channel {
             }
             Channel::Datagram(socket) => {
                 patience.apply(timeout, |timeout| socket.set_read_timeout(timeout))?;
-                socket.recv(into).map(|received| Some(received.len))
+                match socket.recv(into) {
+                    Ok(received) if received.truncated => Err(too_long()),
+                    received => received.map(|received| Some(received.len)),
+                }
             }
             Channel::Record(socket) => {
                 patience.apply(timeout, |timeout| socket.set_read_timeout(timeout))?;
                 match socket.recv(into) {
-                    Ok(Some(received)) if received.truncated => Err(io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        "a message is longer than the buffer",
-                    )),
+                    Ok(Some(received)) if received.truncated => Err(too_long()),
                     received => received.map(|received| received.map(|received| received.len)),
                 }
             }
@@ -176,10 +176,37 @@ impl Patience {
     }
 }
 
+/// What is left of such a message would look like a whole one.
+fn too_long() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a message is longer than the buffer")
+}
+
 /// A socket with a timeout says "would block" when the time is over.
 fn timed_out(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
         _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::{ConnectedUnixDatagram, UnixSeqPacket};
+
+    #[test]
+    fn of_a_message_that_is_too_long_nothing_is_taken_for_all() {
+        let (ours, theirs) = ConnectedUnixDatagram::pair().unwrap();
+        let (record, peer) = UnixSeqPacket::pair().unwrap();
+        for message in [&b"12345"[..], b"1234"] {
+            theirs.send(message).unwrap();
+            peer.send(message).unwrap();
+        }
+        for channel in [Channel::Datagram(ours.into()), Channel::Record(record.into())] {
+            let mut buffer = [0; 4];
+            let mut read = || channel.read(&mut buffer, &mut Patience::default());
+            assert_eq!(read().unwrap_err().kind(), io::ErrorKind::InvalidData);
+            assert_eq!(read().unwrap(), Some(4), "the next one is whole");
+        }
     }
 }

@@ -397,6 +397,6 @@ const READ_BYTES: usize = 8 * 1024;
 /// What is read at most at once, however long a frame is said to be.
 const READ_BYTES_MAX: usize = 64 * 1024;
 
-/// The longest message that is received. UDP has none over 64 KiB, Unix sockets none over 208 KiB with
-/// the system's usual limits.
+/// The longest message that is received; a longer one is an error. UDP has none over 64 KiB, Unix sockets
+/// none over 208 KiB, unless the sender's buffer was made larger.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;

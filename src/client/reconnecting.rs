@@ -3,7 +3,7 @@
 use super::call::Call;
 use super::framed::Framed;
 use crate::codec::Codec;
-use crate::connect::{Backoff, cancelled};
+use crate::connect::{Backoff, Report, cancelled};
 use crate::error::{Error, ErrorKind};
 use std::collections::hash_map::RandomState;
 use std::fmt;
@@ -109,7 +109,8 @@ impl<C: Codec> Reconnecting<C> {
     /// # Errors
     ///
     /// As [`Client::connect`](super::Client::connect) once the back-off is used up: the error of the
-    /// last try. Another call begins anew. At once for what no waiting helps: a bad endpoint, or
+    /// last try. Another call begins anew. At once for what no waiting helps: a bad endpoint, one that
+    /// cannot be connected to ([`Unsupported`](ErrorKind::Unsupported)), or
     /// [`Cancelled`](ErrorKind::Cancelled).
     pub fn framed(&mut self) -> Result<&mut Framed<C>, Error> {
         let mut last = None;
@@ -126,7 +127,8 @@ impl<C: Codec> Reconnecting<C> {
         Ok(self.framed.as_mut().expect("the loop has seen to it"))
     }
 
-    /// Closes the connection. The next call makes another one, after a pause.
+    /// Closes the connection. The next call makes another one: at once if a frame was received from this
+    /// one, else after a pause.
     pub fn disconnect(&mut self) {
         self.framed = None;
     }
@@ -179,7 +181,12 @@ impl<C: Codec> fmt::Debug for Reconnecting<C> {
 
 /// Whether to try again is in vain.
 fn is_hopeless(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::BadEndpoint | ErrorKind::Cancelled)
+    match error.kind() {
+        ErrorKind::BadEndpoint | ErrorKind::Cancelled => true,
+        // If it came to attempts, another address may do.
+        ErrorKind::Unsupported => Report::of(error).is_none(),
+        _ => false,
+    }
 }
 
 /// Marsaglia's generator, enough to spread clients.

@@ -6,7 +6,6 @@
 use super::*;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use std::time::{Duration, Instant};
 
 /// What a reader sees of an input.
 #[derive(Clone, Debug, PartialEq)]
@@ -235,8 +234,7 @@ fn what_would_arrive_as_something_else_is_not_sent() {
 
 #[test]
 fn no_byte_is_looked_for_twice() {
-    let input = vec![b'x'; 1 << 20];
-    let begun = Instant::now();
+    let mut input = vec![b'x'; 1 << 16];
     let mut lines = Lines::at_most(1 << 21);
     let mut one = Delimited::by("\r\n", 1 << 21);
     let mut two = Delimited::by_any(["\r\n", "\0"], 1 << 21);
@@ -244,9 +242,14 @@ fn no_byte_is_looked_for_twice() {
         assert_eq!(lines.find(&input[..end], Edge::Open).unwrap(), Found::Nothing);
         assert_eq!(one.find(&input[..end], Edge::Open).unwrap(), Found::Nothing);
         assert_eq!(two.find(&input[..end], Edge::Open).unwrap(), Found::Nothing);
+        // Every delimiter, where all have looked: who looks again finds it.
+        if let Some(seen) = end.checked_sub(8) {
+            input[seen..seen + 3].copy_from_slice(b"\r\n\0");
+        }
     }
-    // Looked at again and again, it would be 10^12 bytes.
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    for mut codec in [Delimited::by("\r\n", 1 << 21), Delimited::by("\0", 1 << 21)] {
+        assert_ne!(codec.find(&input, Edge::Open).unwrap(), Found::Nothing);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::poll::{self, ThreadWaker};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::task::Wake;
 use std::time::Duration;
 
@@ -43,6 +43,7 @@ impl CancelHandle {
     pub fn cancel(&self) {
         // The mark comes first: who misses the wake-up looks for the mark after it has its counter.
         self.inner.cancelled.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst); // pairs with the one in `counter`
         self.inner.waker.wake_by_ref();
     }
 
@@ -54,7 +55,9 @@ impl CancelHandle {
     /// What a poll has to watch: readable from the cancelling on. To be had before the last look at
     /// [`is_cancelled`](Self::is_cancelled).
     pub(crate) fn counter(&self) -> io::Result<BorrowedFd<'_>> {
-        self.inner.waker.counter()
+        let counter = self.inner.waker.counter();
+        fence(Ordering::SeqCst);
+        counter
     }
 
     /// Sleeps, unless it is cancelled. Whether it was.

@@ -7,11 +7,11 @@
 use super::Manner;
 use super::race::{End, Pace, Race, Step, interleave};
 use super::report::{Attempt, Fate, Report, Unconnected, Why};
-use crate::addr::SocketType;
+use crate::addr::{IpVersion, SocketType};
 use crate::socket::begin::{begin, finish};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The attempts on the addresses of one endpoint.
 #[derive(Debug)]
@@ -59,14 +59,22 @@ impl Dial {
         let fits = |address: &SocketAddr| {
             manner.from.is_none_or(|from| from.is_ipv4() == address.is_ipv4())
         };
-        let addresses = addresses.into_iter().map(reachable).filter(fits).collect();
+        let addresses = addresses.into_iter().map(reachable).filter(fits);
+        let mut addresses: Vec<SocketAddr> = addresses.collect();
+        match manner.first {
+            IpVersion::Any => {}
+            first => addresses.sort_by_key(|to| to.is_ipv4() != (first == IpVersion::V4)), // stable
+        }
         let addresses = match manner.pace {
             Pace::Staggered(_) => interleave(addresses, FIRST_FAMILY_COUNT),
             Pace::Sequential => addresses,
         };
         let race = Race::new(addresses.len(), manner.pace, times.deadline);
-        let lookup = times.looked_up.saturating_duration_since(times.began);
-        let report = Report { attempts: Vec::new(), lookup, elapsed: lookup };
+        let lookup = match literal {
+            true => Duration::ZERO,
+            false => times.looked_up.saturating_duration_since(times.began),
+        };
+        let report = Report { attempts: Vec::new(), lookup, elapsed: Duration::ZERO };
         let (sockets, winner, began) = (Vec::new(), None, times.began);
         Dial { manner, kind, addresses, race, sockets, winner, report, began, literal }
     }
@@ -109,8 +117,8 @@ impl Dial {
 
     fn start(&mut self, attempt: usize) {
         let address = self.addresses[attempt];
-        let (began, fate) = (self.began.elapsed(), Fate::Unanswered);
-        self.report.attempts.push(Attempt { address, began, elapsed: began, fate });
+        let (began, elapsed) = (self.began.elapsed(), Duration::ZERO);
+        self.report.attempts.push(Attempt { address, began, elapsed, fate: Fate::Unanswered });
         if !self.manner.allows(address) {
             self.decide(attempt, Fate::Denied);
             return self.race.failed(attempt);
@@ -127,12 +135,12 @@ impl Dial {
     /// The kernel has decided about an attempt.
     fn decided(&mut self, attempt: usize, socket: OwnedFd) {
         match finish(&socket) {
-            Ok(()) => {
-                if self.race.connected(attempt) {
-                    self.winner = Some(socket);
-                    self.decide(attempt, Fate::Won);
-                }
+            Ok(()) if self.race.connected(attempt) => {
+                self.winner = Some(socket);
+                self.decide(attempt, Fate::Won);
             }
+            // Another one was a moment faster.
+            Ok(()) => self.decide(attempt, Fate::Unanswered),
             Err(error) => self.failed(attempt, error),
         }
     }
@@ -167,7 +175,7 @@ impl Dial {
         let began = self.began.elapsed();
         for address in self.addresses.iter().skip(self.report.attempts.len()) {
             let (address, fate) = (*address, Fate::NotTried);
-            let elapsed = std::time::Duration::ZERO;
+            let elapsed = Duration::ZERO;
             self.report.attempts.push(Attempt { address, began, elapsed, fate });
         }
         Unconnected { report: self.take_report(), why, literal: self.literal }
@@ -204,3 +212,42 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 
 /// How many addresses of the preferred family are tried before the other has its turn.
 const FIRST_FAMILY_COUNT: usize = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::poll::wait_for_any;
+    use std::net::TcpListener;
+
+    #[test]
+    fn of_two_that_connect_in_one_moment_the_second_is_closed_and_reported() {
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let addresses = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        let now = Instant::now();
+        let (later, deadline) = (now + 2 * DELAY, now + 1_000 * DELAY);
+        // As if it had begun a while ago: a time since then is not one since the attempt began.
+        let times = Times { began: now - 1_000 * DELAY, looked_up: now, deadline };
+        let manner = Manner { pace: Pace::staggered(DELAY), ..Manner::default() };
+        let mut dial = Dial::new(manner, SocketType::Stream, addresses, true, times);
+        assert!(matches!(dial.advance(now), Progress::Wait(_)));
+        assert!(matches!(dial.advance(later), Progress::Wait(_)));
+        let ready = loop {
+            let sockets: Vec<BorrowedFd<'_>> = dial.sockets().collect();
+            let ready = wait_for_any(&sockets, &[], None).unwrap();
+            if ready == [true; 2] {
+                break ready;
+            }
+        };
+        dial.settle(ready);
+        assert_eq!(dial.sockets().count(), 0);
+        let Progress::Over(Ok((_, report))) = dial.advance(later) else { panic!("nobody won") };
+        let [first, second] = report.attempts() else { panic!("{report}") };
+        assert!(matches!((first.fate(), second.fate()), (Fate::Won, Fate::Unanswered)), "{report}");
+        for attempt in [first, second] {
+            let over = attempt.began() + attempt.elapsed();
+            assert!(!attempt.elapsed().is_zero() && over <= report.elapsed(), "{report}");
+        }
+    }
+
+    const DELAY: Duration = Duration::from_millis(10);
+}

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 /// How a connect went: every address that was tried, in the order of the attempts.
 ///
-/// Comes with the connection from [`Client::connect_with_report`](crate::Client::connect_with_report), and in an error that
-/// is about several addresses: see [`of`](Report::of). Prints one line for each attempt:
+/// Comes with the connection from [`Client::connect_with_report`](crate::Client::connect_with_report), and in the error of a
+/// connect that came to attempts: see [`of`](Report::of). Prints one line for each attempt:
 ///
 /// ```text
 /// 2 attempts in 281.4ms, of which 20.2ms for the lookup
@@ -52,7 +52,7 @@ impl Report {
         &self.attempts
     }
 
-    /// How long the lookup of the name took.
+    /// How long the lookup of the name took; zero if the address was given.
     pub fn lookup(&self) -> Duration {
         self.lookup
     }
@@ -113,12 +113,14 @@ pub enum Fate {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { attempts, lookup, elapsed } = self;
-        let s = if attempts.len() == 1 { "" } else { "s" };
-        write!(
-            f,
-            "{} attempt{s} in {elapsed:.1?}, of which {lookup:.1?} for the lookup",
-            attempts.len()
-        )?;
+        match attempts.len() {
+            0 => write!(f, "no attempts on IP addresses in {elapsed:.1?}")?,
+            1 => write!(f, "1 attempt in {elapsed:.1?}")?,
+            count => write!(f, "{count} attempts in {elapsed:.1?}")?,
+        }
+        if !lookup.is_zero() {
+            write!(f, ", of which {lookup:.1?} for the lookup")?;
+        }
         for attempt in attempts {
             write!(f, "\n  {attempt}")?;
         }
@@ -141,6 +143,19 @@ impl fmt::Display for Attempt {
 }
 
 impl Fate {
+    /// How much it says about the peer.
+    fn weight(&self) -> u8 {
+        use ErrorKind::{AddressNotAvailable, Unreachable, Unsupported};
+        match self {
+            Fate::Failed(error) => match ErrorKind::of(error) {
+                Unreachable | AddressNotAvailable | Unsupported => 1,
+                _ => 3,
+            },
+            Fate::Unanswered => 2,
+            Fate::Won | Fate::Denied | Fate::NotTried => 0,
+        }
+    }
+
     /// On a line that is about an error.
     fn words(&self, elapsed: Duration, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -148,7 +163,7 @@ impl Fate {
             Fate::Failed(error) => write!(f, "{error}"),
             Fate::Denied => f.write_str("denied by the policy"),
             Fate::Unanswered => write!(f, "no answer in {elapsed:.1?}"),
-            Fate::NotTried => f.write_str("not tried, there was no time"),
+            Fate::NotTried => f.write_str("not tried, it was over before"),
         }
     }
 }
@@ -185,17 +200,16 @@ impl Unconnected {
             Why::Cancelled => (ErrorKind::Cancelled, io::ErrorKind::Interrupted),
             Why::NoAddress(_) => (ErrorKind::AddressNotAvailable, io::ErrorKind::AddrNotAvailable),
             Why::Attempts { .. } => {
-                // The last one that says something.
-                let mut fates = self.report.attempts.iter().rev().map(|attempt| &attempt.fate);
-                let failed = fates.clone().find_map(|fate| match fate {
-                    Fate::Failed(error) => Some((ErrorKind::of(error), error.kind())),
-                    _ => None,
-                });
-                let silent = fates.any(|fate| matches!(fate, Fate::Unanswered));
-                failed.unwrap_or(match silent {
-                    true => (ErrorKind::TimedOut, io::ErrorKind::TimedOut),
-                    false => (ErrorKind::PermissionDenied, io::ErrorKind::PermissionDenied),
-                })
+                // The one that says most about the peer, and of several such the last: resolvers put
+                // addresses to which there is no way at the end.
+                let kind = |attempt: &Attempt| match &attempt.fate {
+                    Fate::Failed(error) => (ErrorKind::of(error), error.kind()),
+                    Fate::Unanswered => (ErrorKind::TimedOut, io::ErrorKind::TimedOut),
+                    _ => (ErrorKind::PermissionDenied, io::ErrorKind::PermissionDenied),
+                };
+                let denied = (ErrorKind::PermissionDenied, io::ErrorKind::PermissionDenied);
+                let attempts = self.report.attempts.iter();
+                attempts.max_by_key(|attempt| attempt.fate.weight()).map_or(denied, kind)
             }
         }
     }

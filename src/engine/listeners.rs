@@ -65,12 +65,13 @@ impl Worker {
                     self.doors.pause = None;
                     Tally::add(&self.common.tally.accepted);
                     listening.tune(&socket);
+                    let trigger = listening.trigger;
                     let peer = Peer::from_addr(listening.transport, from.to_canonical());
                     let now = self.desk.turn.now;
                     let tally = &self.common.tally;
                     let session = peer.and_then(|peer| listening.service.session(peer, now, tally));
                     match session {
-                        Some(session) => self.add_stream(socket, session, false),
+                        Some(session) => self.add_stream(socket, session, trigger, false),
                         None => self.common.gate.leave(),
                     }
                 }

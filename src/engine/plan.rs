@@ -7,8 +7,10 @@ use crate::handler::{Letter, Outcome};
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::memory;
+use crate::poll::Trigger;
 use crate::session::Session;
 use crate::socket::Options;
+use crate::sys::rights;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -40,9 +42,28 @@ pub(crate) struct Listening {
     pub(crate) service: Service,
     /// What an accepted socket is yet to be given, because it does not inherit it.
     pub(crate) accepted: Option<Options>,
+    /// How what is accepted is polled.
+    pub(crate) trigger: Trigger,
 }
 
 impl Listening {
+    pub(crate) fn new(
+        socket: OwnedFd,
+        endpoint: Endpoint,
+        service: Service,
+        accepted: Option<Options>,
+    ) -> Listening {
+        let transport = endpoint.transport();
+        // On a Unix socket a read ends where a descriptor rode.
+        let trigger = match transport {
+            Transport::Tcp => Trigger::Edge,
+            Transport::Unix if rights::are_refused(&socket) => Trigger::Edge,
+            _ => Trigger::Level,
+        };
+        let socket = Arc::new(socket);
+        Listening { socket, transport, endpoint, service, accepted, trigger }
+    }
+
     /// Gives an accepted socket its options. It goes on without one that it cannot have: they tune a
     /// connection and guard nothing, and if the peer is gone already, the first read says so.
     pub(crate) fn tune(&self, socket: &OwnedFd) {
@@ -59,6 +80,7 @@ impl Listening {
             endpoint: self.endpoint.clone(),
             service: self.service.clone(),
             accepted: self.accepted.clone(),
+            trigger: self.trigger,
         }
     }
 }
@@ -199,13 +221,9 @@ mod tests {
         let (mut accepted, _) = listener.accept().unwrap();
         let refused = Options::new().send_buffer(20_000).hop_limit(0);
         assert!(refused.apply_to(&accepted).is_err());
-        let listening = Listening {
-            socket: Arc::new(listener.into()),
-            transport: Transport::Tcp,
-            endpoint: "tcp://127.0.0.1:0".parse().unwrap(),
-            service: Service { admit: None, serve: Serve::Blocking(Arc::new(|_| Ok(()))) },
-            accepted: Some(refused),
-        };
+        let endpoint = "tcp://127.0.0.1:0".parse().unwrap();
+        let service = Service { admit: None, serve: Serve::Blocking(Arc::new(|_| Ok(()))) };
+        let listening = Listening::new(listener.into(), endpoint, service, Some(refused));
         let other = accepted.try_clone().unwrap().into();
         listening.share().tune(&other);
         client.write_all(b"x").unwrap();

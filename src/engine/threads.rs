@@ -185,6 +185,8 @@ impl House {
         let guest = Guest { house: self.clone(), token, entered };
         let spawned = builder.spawn(move || {
             let _at_work = at_work;
+            // Dropped before that: whoever joins the server finds its descriptors closed.
+            let house = house;
             let mut guest = guest;
             let common = &house.common;
             let session = match job {

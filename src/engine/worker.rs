@@ -22,9 +22,10 @@ use super::post::Rounds;
 use super::slots::Slots;
 use super::stream::Stream;
 use super::{Common, Listening, Socket};
+use crate::addr::Transport;
 use crate::handler::{CloseReason, Letter, Side, Turn};
 use crate::mailbox::{Bell, Mailbox};
-use crate::poll::{Event, EventWaker, Interest, Poll};
+use crate::poll::{Event, EventWaker, Interest, Poll, Trigger};
 use crate::session::{Batch, Session};
 use crate::sys;
 use std::collections::VecDeque;
@@ -173,7 +174,7 @@ impl Worker {
         for order in orders {
             match order {
                 Order::Adopt(socket, session) if self.stop_by.is_none() => match socket {
-                    Socket::Descriptor(socket) => self.add_stream(socket, session, true),
+                    Socket::Descriptor(socket) => self.adopt_stream(socket, session),
                     Socket::Memory(socket) => self.add_memory(socket, session),
                 },
                 Order::Adopt(socket, mut session) => {
@@ -191,10 +192,15 @@ impl Worker {
     }
 
     fn react(&mut self, event: Event) {
-        let Worker { actors, desk, .. } = self;
+        let Worker { actors, desk, poll, .. } = self;
         match actors.get_mut(event.token) {
             Some(Actor::Stream(stream)) => {
-                stream.react(event, desk);
+                if stream.react(event, desk) {
+                    let Stream { socket, session, interest, .. } = stream;
+                    if let Err(error) = poll.again(socket.as_fd(), event.token, *interest) {
+                        session.lost(error);
+                    }
+                }
                 if !stream.is_steady() {
                     self.update(event.token);
                 }
@@ -206,13 +212,29 @@ impl Worker {
         }
     }
 
-    pub(super) fn add_stream(&mut self, socket: OwnedFd, session: Box<Session>, adopted: bool) {
+    fn adopt_stream(&mut self, socket: OwnedFd, session: Box<Session>) {
+        let trigger = match session.peer().transport() {
+            Transport::Tcp => Trigger::Edge,
+            // It may bring descriptors, where reads end.
+            _ => Trigger::Level,
+        };
+        self.add_stream(socket, session, trigger, true);
+    }
+
+    pub(super) fn add_stream(
+        &mut self,
+        socket: OwnedFd,
+        session: Box<Session>,
+        trigger: Trigger,
+        adopted: bool,
+    ) {
         self.common.tally.opened();
         if session.takes_records() {
             // It cannot fail on a seqpacket socket.
             let _ = sys::io::mark_records(socket.as_fd());
         }
-        let stream = Stream { socket, session, interest: Interest::NONE, armed: None, adopted };
+        let stream =
+            Stream { socket, session, interest: Interest::NONE, armed: None, adopted, trigger };
         let token = self.actors.insert(Actor::Stream(stream));
         let Worker { actors, desk, .. } = self;
         let Some(Actor::Stream(stream)) = actors.get_mut(token) else { return };
@@ -250,7 +272,8 @@ impl Worker {
                 let interest =
                     Interest { read: session.wants_input(), write: session.wants_output() };
                 if interest != stream.interest {
-                    match poll.change(stream.socket.as_fd(), token, stream.interest, interest) {
+                    let (socket, before) = (stream.socket.as_fd(), stream.interest);
+                    match poll.change_by(stream.trigger, socket, token, before, interest) {
                         Ok(()) => stream.interest = interest,
                         Err(error) => session.lost(error),
                     }
@@ -287,7 +310,8 @@ impl Worker {
                 }
                 if stream.adopted {
                     let socket = stream.socket.as_fd();
-                    let _ = self.poll.change(socket, token, stream.interest, Interest::NONE);
+                    let (before, none) = (stream.interest, Interest::NONE);
+                    let _ = self.poll.change_by(stream.trigger, socket, token, before, none);
                 }
                 drop(stream.socket);
                 self.conclude(stream.session, false);

@@ -4,10 +4,9 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::time::Instant;
 
-use dns_lookup::{AddrFamily, AddrInfoHints};
-
 use super::error::{LookupError, LookupErrorKind};
-use super::resolver::Resolver;
+use super::interface::interface_index;
+use super::resolver::{Resolver, gather};
 use super::service::{Protocol, service};
 use super::system::SystemResolver;
 use crate::addr::{AnyAddr, Endpoint, Host, HostPort, IpVersion, Port, Zone};
@@ -113,9 +112,13 @@ fn parts(
             SocketAddrV6::new(*ip, port, 0, scope_id).into()
         }
         Host::Name(name) => {
-            let mut addrs = resolver.resolve(name, at.version(), deadline)?;
+            // A resolver may be anybody's: what it promises is made sure of here.
+            let mut addrs = gather(resolver.resolve(name, at.version(), deadline)?, at.version());
             addrs.iter_mut().for_each(|addr| addr.set_port(port));
-            return Ok(addrs);
+            return match addrs.is_empty() {
+                true => Err(LookupError::new(LookupErrorKind::NoData, name)),
+                false => Ok(addrs),
+            };
         }
     };
     Ok(vec![addr])
@@ -125,24 +128,6 @@ fn protocol(datagram: bool) -> Protocol {
     match datagram {
         true => Protocol::Udp,
         false => Protocol::Tcp,
-    }
-}
-
-/// `if_nametoindex(3)`, which resolvers call for the zone of a link-local literal, and only of such
-/// a one: hence the address, which is else of no interest.
-pub(super) fn interface_index(name: &str) -> Result<u32, LookupError> {
-    let literal = format!("fe80::1%{name}");
-    let hints = AddrInfoHints { address: AddrFamily::Inet6.into(), ..AddrInfoHints::default() };
-    let found = dns_lookup::getaddrinfo(Some(&literal), None, Some(hints))
-        .ok()
-        .and_then(|mut infos| infos.next()?.ok())
-        .map(|info| info.sockaddr);
-    match found {
-        Some(SocketAddr::V6(addr)) if addr.scope_id() != 0 => Ok(addr.scope_id()),
-        _ => {
-            let words = format!("no interface here is called `{name}`");
-            Err(LookupError::with_words(LookupErrorKind::NotFound, name, words))
-        }
     }
 }
 
@@ -202,6 +187,34 @@ mod tests {
         let error = resolved("[fe80::1%nosuch0]:80", false).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert!(error.to_string().contains("no interface here is called `nosuch0`"), "{error}");
+    }
+
+    #[test]
+    fn what_a_resolver_promised_and_did_not_keep_is_made_good() {
+        #[derive(Debug)]
+        struct Liar(usize);
+        impl Resolver for Liar {
+            fn resolve(
+                &self,
+                _: &str,
+                _: IpVersion,
+                _: Option<Instant>,
+            ) -> Result<Vec<SocketAddr>, LookupError> {
+                let four = (0..self.0).map(|n| format!("10.0.{}.{}:9", n / 250, n % 250));
+                let six = ["[::1]:9", "[::1]:8"].map(str::to_owned);
+                Ok(four.chain(six).map(|text| text.parse().unwrap()).collect())
+            }
+        }
+        let ask = |liar, at: &str, version| {
+            let at = at.parse::<HostPort>().unwrap().with_version(version).unwrap();
+            resolve_with(&liar, &at, false, None)
+        };
+        let many = ask(Liar(2_000), "a:80", IpVersion::Any).unwrap();
+        assert_eq!(many.len(), crate::lookup::ADDRESSES_MAX);
+        assert!(many.iter().all(|addr| addr.port() == 80));
+        assert_eq!(ask(Liar(2), "a:80", IpVersion::V6).unwrap(), ["[::1]:80".parse().unwrap()]);
+        let error = ask(Liar(0), "a:80", IpVersion::V4).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     }
 
     #[test]

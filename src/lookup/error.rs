@@ -78,7 +78,7 @@ impl LookupErrorKind {
             LookupErrorKind::NotFound | LookupErrorKind::NoData => io::ErrorKind::NotFound,
             LookupErrorKind::TimedOut => io::ErrorKind::TimedOut,
             LookupErrorKind::BadName => io::ErrorKind::InvalidInput,
-            LookupErrorKind::Busy => io::ErrorKind::WouldBlock,
+            LookupErrorKind::Busy => io::ErrorKind::ResourceBusy,
             LookupErrorKind::TryAgain | LookupErrorKind::Failed | LookupErrorKind::Other => {
                 io::ErrorKind::Other
             }

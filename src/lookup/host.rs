@@ -3,8 +3,8 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
-use super::endpoint::interface_index;
 use super::error::{LookupError, LookupErrorKind, check_name};
+use super::interface::interface_index;
 use super::resolver::Resolver;
 use super::system::SystemResolver;
 use crate::addr::IpVersion;
@@ -14,7 +14,7 @@ use crate::sys::netdb::{self, HostEntry, Unanswered};
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HostInfo {
-    /// Its canonical name; always a well-formed one.
+    /// Its canonical name, always a well-formed one; or the literal that was asked for.
     pub name: String,
     /// Its other names, as hosts files and DNS aliases have them. What came back and is no well-formed
     /// host name is left out: it may be of an attacker's making.
@@ -147,7 +147,13 @@ pub fn addresses(name: &str) -> Result<Vec<SocketAddr>, LookupError> {
 pub fn address(ip: IpAddr) -> Result<HostInfo, LookupError> {
     let ip = ip.to_canonical();
     let text = ip.to_string();
+    let nameless = || {
+        let words = "no name is known for this address";
+        LookupError::with_words(LookupErrorKind::NotFound, &text, words)
+    };
     let names = match netdb::host_by_address(ip) {
+        // musl's way to say that there is none.
+        Ok(entry) if entry.name == text.as_bytes() => return Err(nameless()),
         Ok(entry) => well_formed(entry),
         Err(Unanswered::Absent) => {
             let name = dns_lookup::lookup_addr(&ip);
@@ -155,10 +161,7 @@ pub fn address(ip: IpAddr) -> Result<HostInfo, LookupError> {
             well_formed(HostEntry { name: name.into_bytes(), aliases: Vec::new() })
         }
         // An address has no data of another family: it has no name.
-        Err(Unanswered::NotFound | Unanswered::NoData) => {
-            let words = "no name is known for this address";
-            return Err(LookupError::with_words(LookupErrorKind::NotFound, &text, words));
-        }
+        Err(Unanswered::NotFound | Unanswered::NoData) => return Err(nameless()),
         Err(Unanswered::TryAgain) => {
             return Err(LookupError::new(LookupErrorKind::TryAgain, &text));
         }
@@ -182,6 +185,10 @@ pub fn address(ip: IpAddr) -> Result<HostInfo, LookupError> {
 
 /// The address that stands there, if it is a literal.
 fn literal(text: &str) -> Result<Option<SocketAddr>, LookupError> {
+    if text.starts_with('[') {
+        let words = "brackets belong to endpoints: here IPv6 addresses stand without";
+        return Err(LookupError::with_words(LookupErrorKind::BadName, text, words));
+    }
     let (ip, zone) = match text.split_once('%') {
         Some((ip, zone)) => (ip, Some(zone)),
         None => (text, None),
@@ -244,6 +251,7 @@ mod tests {
             let error = host(bad).unwrap_err();
             assert_eq!(error.kind(), LookupErrorKind::BadName, "{bad}");
         }
+        assert!(host("[::1]").unwrap_err().to_string().contains("without"));
         #[cfg(target_os = "linux")]
         assert_eq!(addresses("fe80::1%lo").unwrap(), ["[fe80::1%1]:0".parse().unwrap()]);
         assert_eq!(addresses("fe80::1%nosuch0").unwrap_err().kind(), LookupErrorKind::NotFound);

@@ -24,6 +24,7 @@ use dns_lookup::{AddrFamily, AddrInfoHints, SockType};
 use super::error::{LookupError, LookupErrorKind, check_name};
 use super::resolver::{Resolver, gather};
 use crate::addr::IpVersion;
+use crate::sys::netdb;
 
 /// The system's resolver: `getaddrinfo(3)`, which asks hosts files and name servers as the machine is
 /// set up to.
@@ -89,7 +90,7 @@ impl Resolver for SystemResolver {
     fn resolve(&self, name: &str, version: IpVersion, deadline: Option<Instant>) -> Answer {
         check_name(name)?;
         match deadline {
-            None => (self.pool.ask)(name, version),
+            None => self.pool.asked(name, version),
             // Else a thread might start for somebody who has left.
             Some(deadline) if deadline <= Instant::now() => {
                 Err(LookupError::new(LookupErrorKind::TimedOut, name))
@@ -217,14 +218,18 @@ impl Pool {
             };
             drop(state);
             let (name, version) = &question;
-            // A thread that died would leave its flight in the air for ever.
-            let answer = catch_unwind(AssertUnwindSafe(|| (self.ask)(name, *version)));
-            let answer = answer.unwrap_or_else(|_| {
-                Err(LookupError::with_words(LookupErrorKind::Other, name, "the lookup panicked"))
-            });
+            let answer = self.asked(name, *version);
             state = self.lock();
             state.land(&question, answer);
         }
+    }
+
+    /// The answer, whatever becomes of the lookup: a thread that died would leave its flight in the air
+    /// for ever, and `dns_lookup` panics if libc's words for an error are not UTF-8, as in some locales.
+    fn asked(&self, name: &str, version: IpVersion) -> Answer {
+        catch_unwind(AssertUnwindSafe(|| (self.ask)(name, version))).unwrap_or_else(|_| {
+            Err(LookupError::with_words(LookupErrorKind::Other, name, "the lookup panicked"))
+        })
     }
 }
 
@@ -281,8 +286,15 @@ fn ask(name: &str, version: IpVersion) -> Answer {
     };
     let socktype = SockType::Stream.into(); // else every address comes once for each type
     let hints = AddrInfoHints { address: family, socktype, ..AddrInfoHints::default() };
-    let infos = dns_lookup::getaddrinfo(Some(name), None, Some(hints))
-        .map_err(|error| LookupError::of_gai(name, error))?;
+    netdb::clear_errno();
+    let infos = dns_lookup::getaddrinfo(Some(name), None, Some(hints)).map_err(|error| {
+        // glibc says "no such name" also if it could not open the hosts file, or a socket.
+        let system = io::Error::last_os_error();
+        match netdb::is_exhausted(&system) {
+            true => LookupError::with_source(LookupErrorKind::Other, name, system),
+            false => LookupError::of_gai(name, error),
+        }
+    })?;
     // An error here is an entry of a family that nobody asked for.
     let found = gather(infos.filter_map(Result::ok).map(|info| info.sockaddr), version);
     match found.is_empty() {

@@ -28,8 +28,7 @@ pub(super) fn bind(
         let service = service.clone();
         // What is accepted over TCP inherits its options, which costs nothing per connection.
         let accepted = if transport.is_unix() { options.for_accepted_unix() } else { None };
-        let socket = Arc::new(socket);
-        sockets.push(Listening { socket, transport, endpoint, service, accepted });
+        sockets.push(Listening::new(socket, endpoint, service, accepted));
     };
     let endpoint = match source.0 {
         Origin::Endpoint(endpoint) => endpoint,
@@ -50,7 +49,7 @@ pub(super) fn bind(
     check(&endpoint, service)?;
     let failed = |error| Error::new("listen on", &endpoint, error);
     if let Some(at) = endpoint.unix_addr() {
-        let socket = bind_unix(&endpoint, at, options).map_err(failed)?;
+        let socket = bind_unix(&endpoint, at, service, options).map_err(failed)?;
         if let Some(path) = at.as_path() {
             files.push(SocketFile::new(path.to_owned()).map_err(failed)?);
         }
@@ -99,8 +98,18 @@ fn check(endpoint: &Endpoint, service: &Service) -> Result<(), Error> {
     }
 }
 
-fn bind_unix(endpoint: &Endpoint, at: &UnixAddr, options: &Options) -> io::Result<OwnedFd> {
-    let at = at.clone();
+fn bind_unix(
+    endpoint: &Endpoint,
+    at: &UnixAddr,
+    service: &Service,
+    options: &Options,
+) -> io::Result<OwnedFd> {
+    let (at, mut options) = (at.clone(), options.clone());
+    if matches!(service.serve, Serve::Sessions(_)) {
+        // Frames are bytes: nobody would take a descriptor. A function that has the socket may.
+        options = options.with_no_descriptors();
+    }
+    let options = &options;
     match endpoint.transport() {
         Transport::UnixDatagram => Ok(UnixDatagram::bind_with(at, options)?.into()),
         Transport::UnixSeqPacket => Ok(UnixSeqListener::bind_with(at, options)?.into()),

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::iter;
 use std::net::SocketAddr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Wake;
@@ -77,6 +77,8 @@ impl Connector {
     /// Takes a call. If it cannot, nobody is told.
     pub(super) fn connect(&self, call: Call, told: Box<Told>) -> io::Result<()> {
         let (began, deadline) = (Instant::now(), call.deadline());
+        // Before the thread looks whether it was cancelled, for the same reason as its own counter.
+        call.cancel.as_ref().map(CancelHandle::counter).transpose()?;
         let mut desk = self.shared.desk();
         if desk.stopped {
             return Err(super::handle::not_running());
@@ -204,7 +206,12 @@ impl Line {
                     Tally::add(&shared.common.tally.panics);
                     Err(call.failed(io::Error::other("the resolver panicked")))
                 });
-                shared.desk().news.push(News::Answer(number, answer));
+                let mut desk = shared.desk();
+                // After a stop nobody reads the news: what was connected would stay open in there.
+                if !desk.stopped {
+                    desk.news.push(News::Answer(number, answer));
+                }
+                drop(desk);
                 shared.waker.wake_by_ref();
             };
             self.numbers += 1;
@@ -281,7 +288,11 @@ impl Line {
         let dialing = self.dials.iter().map(|(order, _)| order);
         let orders = dialing.chain(self.asked.iter().map(|(_, order)| order)).chain(&self.waiting);
         let cancels = orders.filter_map(|order| order.call.cancel.as_ref()?.counter().ok());
-        let counters: Vec<BorrowedFd<'_>> = iter::once(counter).chain(cancels).collect();
+        let mut counters: Vec<BorrowedFd<'_>> = iter::once(counter).chain(cancels).collect();
+        // One handle may cancel a thousand calls, and poll(2) refuses more entries than the process may
+        // have descriptors.
+        counters.sort_unstable_by_key(AsRawFd::as_raw_fd);
+        counters.dedup_by_key(|counter| counter.as_raw_fd());
         let sockets: Vec<BorrowedFd<'_>> =
             self.dials.iter().flat_map(|(_, dial)| dial.sockets()).collect();
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));

@@ -12,6 +12,7 @@ use socket2::{Domain, SockRef};
 use super::option::{self, Keepalive};
 use super::{RawSocket, Socket};
 use crate::addr::{AnyAddr, Kind, SocketType, Supports, Transport};
+use crate::sys::rights;
 
 /// A set of socket options: for [`Server::options`](crate::Server::options),
 /// [`Client::options`](crate::Client::options), `bind_with`, `connect_with`, and by hand
@@ -54,6 +55,7 @@ pub struct Options {
     keepalive: Option<Option<Keepalive>>,
     linger: Option<Option<Duration>>,
     user_timeout: Option<Option<Duration>>,
+    no_descriptors: bool,
 }
 
 impl Options {
@@ -182,10 +184,17 @@ impl Options {
         self
     }
 
+    /// With descriptors refused on Unix sockets, where the kernel can.
+    pub(crate) fn with_no_descriptors(mut self) -> Options {
+        self.no_descriptors = true;
+        self
+    }
+
     /// What a connection that a Unix listener has accepted does not have from it; `None` if that is
     /// nothing. Over TCP, Linux has it inherit everything.
     pub(crate) fn for_accepted_unix(&self) -> Option<Options> {
         let Options { send_buffer, receive_buffer, .. } = *self;
+        // That descriptors are refused is inherited.
         let options = Options { send_buffer, receive_buffer, ..Options::new() };
         Some(options).filter(|options| *options != Options::new())
     }
@@ -206,6 +215,9 @@ impl Options {
         let receive_buffer = self.receive_buffer;
         set("receive_buffer", receive_buffer, |bytes| option::set_receive_buffer(socket, bytes))?;
         if !is_ip {
+            if self.no_descriptors {
+                rights::refuse(&**socket);
+            }
             return Ok(());
         }
         set("hop_limit", self.hop_limit, |hops| option::set_hop_limit(socket, hops))?;

@@ -1,9 +1,11 @@
 //! What libc knows about hosts and services beyond `getaddrinfo`: canonical names, aliases, reverse
-//! records, `/etc/services`.
+//! records, `/etc/services`; and about [`interface`]s.
 //!
 //! The reentrant calls of `<netdb.h>`: each fills a buffer of the caller's and says `ERANGE` when it is
 //! too small. What comes back is bytes, as files and name servers wrote them: callers check names before
-//! they trust them. Only Linux has these calls in this form; elsewhere everything is [`Unanswered::Absent`].
+//! they trust them. Only Linux has these calls in this form; elsewhere they are [`Unanswered::Absent`].
+
+pub(crate) mod interface;
 
 use std::io;
 #[cfg(not(target_os = "linux"))]
@@ -101,11 +103,10 @@ mod linux {
         let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
         let mut h_errno = 0;
         let entry = with_buffer(
-            |buffer, result, found| {
-                // SAFETY: `name` ends with a NUL; `result`, `found` and `h_errno` are places to write to;
-                // `buffer` has the length that is given. All outlive the call.
+            |result, at, length, found| {
+                // SAFETY: `name` ends with a NUL; `result`, `found` and `h_errno` are places to write to,
+                // and so are the `length` bytes at `at`. All outlive the call.
                 unsafe {
-                    let (at, length) = (buffer.as_mut_ptr().cast(), buffer.len());
                     gethostbyname2_r(name.as_ptr(), family, result, at, length, found, &mut h_errno)
                 }
             },
@@ -122,9 +123,8 @@ mod linux {
         };
         let mut h_errno = 0;
         let entry = with_buffer(
-            |buffer, result, found| {
+            |result, at, length, found| {
                 let (from, size) = (octets.as_ptr().cast(), octets.len() as socklen_t);
-                let (at, length) = (buffer.as_mut_ptr().cast(), buffer.len());
                 // SAFETY: `from` points to the `size` bytes that an address of `family` has; the rest is
                 // as in `host_by_name`.
                 unsafe {
@@ -140,8 +140,7 @@ mod linux {
     pub(crate) fn service_by_name(name: &str, protocol: &CStr) -> Result<ServiceEntry, Unanswered> {
         let name = c_string(name)?;
         let entry = with_buffer(
-            |buffer, result, found| {
-                let (at, length) = (buffer.as_mut_ptr().cast(), buffer.len());
+            |result, at, length, found| {
                 // SAFETY: both strings end with a NUL; the rest is as in `host_by_name`.
                 unsafe {
                     getservbyname_r(name.as_ptr(), protocol.as_ptr(), result, at, length, found)
@@ -156,8 +155,7 @@ mod linux {
     pub(crate) fn service_by_port(port: u16, protocol: &CStr) -> Result<ServiceEntry, Unanswered> {
         let port = c_int::from(port.to_be());
         let entry = with_buffer(
-            |buffer, result, found| {
-                let (at, length) = (buffer.as_mut_ptr().cast(), buffer.len());
+            |result, at, length, found| {
                 // SAFETY: `protocol` ends with a NUL; the rest is as in `host_by_name`.
                 unsafe { getservbyport_r(port, protocol.as_ptr(), result, at, length, found) }
             },
@@ -169,7 +167,7 @@ mod linux {
     /// Calls with ever larger buffers until one is large enough, and reads what was found; if that is
     /// nothing, the error is an `errno`, or 0.
     fn with_buffer<C, T>(
-        mut call: impl FnMut(&mut [u8], *mut C, *mut *mut C) -> c_int,
+        mut call: impl FnMut(*mut C, *mut c_char, size_t, *mut *mut C) -> c_int,
         // SAFETY: a type alone; what it asks is that libc has filled the entry.
         read: unsafe fn(&C) -> T,
     ) -> Result<T, c_int> {
@@ -177,7 +175,8 @@ mod linux {
         loop {
             let mut result = MaybeUninit::<C>::zeroed();
             let mut found: *mut C = ptr::null_mut();
-            let errno = call(&mut buffer, result.as_mut_ptr(), &mut found);
+            let (at, length) = (buffer.as_mut_ptr().cast(), buffer.len());
+            let errno = call(result.as_mut_ptr(), at, length, &mut found);
             if errno == libc::ERANGE && buffer.len() < BUFFER_MAX {
                 buffer.resize(buffer.len() * 4, 0);
                 continue;
@@ -248,23 +247,24 @@ mod linux {
         CString::new(text).map_err(|error| Unanswered::System(error.into()))
     }
 
-    fn host_unanswered(h_errno: c_int, errno: c_int) -> Unanswered {
+    pub(super) fn host_unanswered(h_errno: c_int, errno: c_int) -> Unanswered {
         match h_errno {
             HOST_NOT_FOUND => Unanswered::NotFound,
             NO_DATA => Unanswered::NoData,
             TRY_AGAIN => Unanswered::TryAgain,
             NO_RECOVERY => Unanswered::NoRecovery,
+            // Nothing found, and nothing wrong.
+            _ if errno == 0 => Unanswered::NotFound,
             _ => Unanswered::System(io::Error::from_raw_os_error(errno)),
         }
     }
 
     /// A missing file says ENOENT, or something else: only what tells nothing of the service counts.
     fn service_unanswered(errno: c_int) -> Unanswered {
-        match errno {
-            libc::EMFILE | libc::ENFILE | libc::ENOMEM => {
-                Unanswered::System(io::Error::from_raw_os_error(errno))
-            }
-            _ => Unanswered::NotFound,
+        let error = io::Error::from_raw_os_error(errno);
+        match super::is_exhausted(&error) {
+            true => Unanswered::System(error),
+            false => Unanswered::NotFound,
         }
     }
 
@@ -308,6 +308,20 @@ pub(crate) fn service_by_port(
     Err(Unanswered::Absent)
 }
 
+/// Whether the system had no descriptor or no memory left: such an answer says nothing of a name.
+pub(crate) fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+}
+
+/// Before a call that may fail without setting `errno`: an old one is not to be taken for its.
+pub(crate) fn clear_errno() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the place belongs to this thread, and is valid as long as it runs.
+    unsafe {
+        *libc::__errno_location() = 0;
+    }
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
@@ -316,6 +330,15 @@ mod tests {
     fn an_interior_nul_is_an_error_and_cuts_nothing() {
         assert!(matches!(host_by_name("localhost\0x", false), Err(Unanswered::System(_))));
         assert!(matches!(service_by_name("http\0x", c"tcp"), Err(Unanswered::System(_))));
+    }
+
+    #[test]
+    fn nothing_wrong_is_no_error_of_the_system() {
+        assert!(matches!(linux::host_unanswered(0, 0), Unanswered::NotFound));
+        let Unanswered::System(error) = linux::host_unanswered(-1, libc::EMFILE) else {
+            panic!("an errno is kept");
+        };
+        assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, Once, mpsc};
@@ -348,12 +349,56 @@ pub fn in_time<T: Send + 'static>(what: &str, act: impl FnOnce() -> T + Send + '
     let thread = thread::spawn(move || {
         let _ = sender.send(act());
     });
-    match receiver.recv_timeout(PATIENCE) {
+    // Some of it is a hundred thousand turns of two threads.
+    match receiver.recv_timeout(PATIENCE * 4) {
         Ok(value) => value,
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("this hangs: {what}"),
         Err(mpsc::RecvTimeoutError::Disconnected) => {
-            std::panic::resume_unwind(thread.join().expect_err("it sent nothing"))
+            resume_unwind(thread.join().expect_err("it sent nothing"))
         }
+    }
+}
+
+/// Tries a test whose own steps must be quicker than a limit that it sets its server. If one was not,
+/// because the machine held it up, a failure proves nothing: then it is tried with ten times the
+/// limit, and again with a hundred times.
+pub fn at_a_pace(limit: Duration, test: impl Fn(&Pace)) {
+    for limit in [limit, limit * 10, limit * 100] {
+        let pace =
+            Pace { limit, since: std::cell::Cell::new(None), late: std::cell::Cell::new(false) };
+        match catch_unwind(AssertUnwindSafe(|| test(&pace))) {
+            Ok(()) => return,
+            Err(panic) if !pace.was_late() => resume_unwind(panic),
+            Err(_) => println!("a step took longer than half of {limit:?}"),
+        }
+    }
+    panic!("even the longest limit was too short for this machine");
+}
+
+/// Whether the steps of a test were quick enough: see [`at_a_pace`].
+pub struct Pace {
+    pub limit: Duration,
+    /// When the step began, if one is under way.
+    since: std::cell::Cell<Option<Instant>>,
+    late: std::cell::Cell<bool>,
+}
+
+impl Pace {
+    /// What follows must take less than half the limit, until the next step or the rest.
+    pub fn step(&self) {
+        self.rest();
+        self.since.set(Some(Instant::now()));
+    }
+
+    /// What follows may take its time.
+    pub fn rest(&self) {
+        self.late.set(self.was_late());
+        self.since.set(None);
+    }
+
+    fn was_late(&self) -> bool {
+        let late = self.since.get().is_some_and(|since| since.elapsed() > self.limit / 2);
+        late || self.late.get()
     }
 }
 
@@ -442,10 +487,18 @@ pub struct Dir(pub PathBuf);
 
 impl Dir {
     pub fn new() -> Dir {
-        let name = format!("sockeye-{}-{}", std::process::id(), number());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).unwrap();
-        Dir(path)
+        // The name of a socket has some hundred bytes, of which ours take thirty.
+        let parent = Some(std::env::temp_dir()).filter(|dir| dir.as_os_str().len() < 70);
+        let parent = parent.unwrap_or_else(|| "/tmp".into());
+        loop {
+            let path = parent.join(format!("sockeye-{}-{}", std::process::id(), number()));
+            match std::fs::create_dir(&path) {
+                Ok(()) => return Dir(path),
+                // Left by one that was killed and had this number.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("{}: {error}", path.display()),
+            }
+        }
     }
 }
 

@@ -1,95 +1,11 @@
-//! Private names: tests that run in namespaces of their own, and a name server that misbehaves.
-//!
-//! [`in_namespaces`] runs a test once more as a child in fresh mount, network and UTS namespaces, where
-//! `/etc` has nothing but the files of the test, and the only interface is loopback. Where there is no
-//! right to make them the test says so on standard error, past what the harness captures, and counts it,
-//! also in the file `SOCKEYE_NOT_RUN`; with `SOCKEYE_NAMESPACES=required` it fails.
+//! A name server of the tests' own, which answers, refuses, lies, floods and stays silent.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
-
-/// Far longer than any child takes.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Runs `body` with these files as all of `/etc`, or says why not. `test` is the name of the test that
-/// calls this.
-pub fn in_namespaces(test: &str, files: &[(&str, &str)], body: impl FnOnce()) {
-    if std::env::var("SOCKEYE_INSIDE").is_ok_and(|inside| inside == test) {
-        return body();
-    }
-    if !can_make_namespaces() {
-        return not_run(test);
-    }
-    let etc = std::env::temp_dir().join(format!("sockeye-{}-{test}", std::process::id()));
-    std::fs::create_dir(&etc).unwrap();
-    for (name, text) in files {
-        std::fs::write(etc.join(name), text).unwrap();
-    }
-    if Path::new("/etc/ld.so.cache").exists() {
-        std::fs::copy("/etc/ld.so.cache", etc.join("ld.so.cache")).unwrap();
-    }
-    let script =
-        "mount --bind \"$1\" /etc && ip link set lo up && exec \"$2\" --exact \"$3\" --nocapture";
-    let log_path = etc.with_extension("log");
-    let log = File::create(&log_path).unwrap();
-    let mut child = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "--net", "--uts", "sh", "-ec", script, "sh"])
-        .args([etc.as_os_str(), std::env::current_exe().unwrap().as_os_str(), test.as_ref()])
-        .env("SOCKEYE_INSIDE", test)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    let status = loop {
-        match child.try_wait().unwrap() {
-            Some(status) => break Some(status),
-            None if Instant::now() > deadline => break None,
-            None => thread::sleep(Duration::from_millis(5)),
-        }
-    };
-    if status.is_none() {
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-    println!("{}", std::fs::read_to_string(&log_path).unwrap());
-    std::fs::remove_file(&log_path).unwrap();
-    std::fs::remove_dir_all(&etc).unwrap();
-    assert!(status.is_some_and(|status| status.success()), "{test}, in namespaces: {status:?}");
-}
-
-fn can_make_namespaces() -> bool {
-    Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "--net", "--uts", "ip", "link"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
-}
-
-fn not_run(test: &str) {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let count = COUNT.fetch_add(1, Ordering::SeqCst) + 1;
-    let line =
-        format!("\n******** NOT RUN ({count}): {test}: no right to make namespaces ********\n");
-    io::stderr().write_all(line.as_bytes()).unwrap();
-    if let Some(path) = std::env::var_os("SOCKEYE_NOT_RUN") {
-        let mut list = File::options().append(true).create(true).open(path).unwrap();
-        writeln!(list, "{test}").unwrap();
-    }
-    let required = std::env::var("SOCKEYE_NAMESPACES").is_ok_and(|value| value == "required");
-    assert!(!required, "{test} needs namespaces");
-}
 
 /// What the name server does with a question.
 #[derive(Clone)]
