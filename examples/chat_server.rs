@@ -52,6 +52,9 @@ endpoints: tcp://127.0.0.1:7000 (default), tcp://*:7000, unix:///tmp/chat, ...
 /// What is left of the longest line for a text.
 const TEXT_BYTES_MAX: usize = 7 * 1024;
 
+/// What a line has besides its text, and what it costs to keep.
+const LINE_BYTES_MORE: usize = 256;
+
 fn main() {
     if let Err(error) = run() {
         eprintln!("chat_server: {error}");
@@ -98,6 +101,10 @@ fn run() -> Result<(), Box<dyn Error>> {
             format!("--text-bytes may be {TEXT_BYTES_MAX} at most, to fit into a line").into()
         );
     }
+    let replay = caps.history_items_max.saturating_mul(caps.text_bytes_max + LINE_BYTES_MORE);
+    if replay > limits.output_bytes_max / 2 {
+        return Err("--unread-bytes is too small for --history texts of --text-bytes".into());
+    }
     if endpoints == 0 {
         server = server.and("tcp://127.0.0.1:7000");
     }
@@ -128,7 +135,9 @@ fn run() -> Result<(), Box<dyn Error>> {
     chat.lock().say_good_bye();
     let statistics = chat.lock().hall.statistics();
     server.stop(Duration::from_secs(5));
-    print(&statistics, chat.lock().lost, &server.join()?, &mut out)?;
+    let report = server.join()?;
+    let lost = chat.lock().lost;
+    print(&statistics, lost, &report, &mut out)?;
     Ok(())
 }
 
@@ -219,7 +228,7 @@ impl State {
 impl Seat {
     fn tell(&self, line: &str) {
         // The same rule as in rooms: who does not read is cut, and the others do not wait.
-        if let Err(SendError::Full) = self.remote.send(line) {
+        if let Err(SendError::Full | SendError::TooLarge { .. }) = self.remote.send(line) {
             self.remote.abort();
         }
     }

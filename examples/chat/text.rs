@@ -59,6 +59,9 @@ pub fn inert(text: &str) -> String {
 
 /// Whether a character may not be shown as it is, outside of emoji.
 pub fn is_hidden(c: char) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_control(); // which most text is
+    }
     c.is_control() || HIDDEN.iter().any(|(first, last)| (*first..=*last).contains(&c))
 }
 

@@ -99,6 +99,11 @@ impl Session {
         self.state().writer = None;
     }
 
+    /// Whether this is where we are, or want to be.
+    pub fn is_at(&self, room: &Name) -> bool {
+        self.state().room.as_ref().is_some_and(|wanted| wanted.key() == room.key())
+    }
+
     pub fn nick(&self) -> String {
         self.state().nick.clone()
     }

@@ -6,6 +6,7 @@
 //! ```
 
 use crate::chat::event::Event;
+use crate::chat::request::Request;
 use crate::known::{Assistant, Known};
 use crate::screen::{Screen, rings};
 use crate::session::{News, Session};
@@ -128,8 +129,16 @@ impl<P: ExternalPrinter> Receiver<P> {
 
     fn hear(&mut self, event: &Event) -> Result<News, sockeye::Error> {
         let news = self.session.hear(event)?;
-        self.output.show(event, &self.session.nick());
+        match event {
+            // Whom Tab can complete, and who is there to talk to.
+            Event::Joined(_, room) if news != News::Other && self.session.is_at(room) => {
+                self.session.send(&Request::Who(None).to_string())?;
+            }
+            _ => {}
+        }
+        // First, so that what can be seen can be completed.
         self.known.lock().unwrap_or_else(PoisonError::into_inner).learn(event);
+        self.output.show(event, &self.session.nick());
         Ok(news)
     }
 }
