@@ -158,10 +158,15 @@ reap() {
 one_line() { [[ $(wc -l <"$1") == 1 && -s $1 ]]; }
 # refuses FILE COMMAND...: it fails with status 1 and one line in FILE.
 refuses() {
+    fails "$@" && one_line "$1"
+}
+
+# fails FILE COMMAND...: it exits with 1; what it says goes to the file.
+fails() {
     local file=$1 status=0
     shift
     timeout 40 "$@" >/dev/null 2>"$file" || status=$?
-    [[ $status == 1 ]] && one_line "$file"
+    [[ $status == 1 ]]
 }
 
 # ---- One engine ----------------------------------------------------------------------------------
@@ -249,6 +254,10 @@ PYTHON
     check "$engine: removes its socket file" [ ! -e "$dir/socket" ]
     check "$engine: reverse_client is refused" refuses "$dir/error" "$bin/reverse_client" "$tcp" a
     check "$engine: the refusal says why" grep -q 'Connection refused' "$dir/error"
+    check "$engine: reverse_client --verbose is refused too" \
+        fails "$dir/error" "$bin/reverse_client" --verbose "$tcp" a
+    check "$engine: and says what it tried" \
+        grep -q "^  ${tcp#tcp://} after .*: Connection refused .* in " "$dir/error"
 }
 
 for engine in threads events; do
