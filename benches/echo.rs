@@ -15,12 +15,13 @@
 #![allow(missing_docs, reason = "criterion's macros make functions without")]
 
 mod common;
+#[path = "common/room.rs"]
+mod room;
 
 use common::{Connection, Implementation};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use criterion::{criterion_group, criterion_main};
-use rustix::process::{Resource, getrlimit, setrlimit};
 use sockeye::Transport;
 use std::time::Duration;
 
@@ -81,12 +82,8 @@ fn round_trips(
 }
 
 fn connections(criterion: &mut Criterion) {
-    let allowed = connections_allowed();
     for wanted in [1, 64, 1000] {
-        let count = wanted.min(allowed);
-        if count < wanted {
-            println!("{count} connections in place of {wanted}: RLIMIT_NOFILE allows no more");
-        }
+        let count = room::connections(wanted, 2);
         let mut group = group(criterion, "connections", Throughput::Elements(count as u64));
         for implementation in Implementation::ALL {
             let id = BenchmarkId::new(implementation.to_string(), count);
@@ -145,17 +142,6 @@ fn udp(criterion: &mut Criterion) {
         });
     }
     group.finish();
-}
-
-/// How many connections the limit of descriptors leaves room for, once raised as far as it goes:
-/// both ends are ours.
-fn connections_allowed() -> usize {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    // If it cannot be raised, it is as it was.
-    let _ = setrlimit(Resource::Nofile, limit);
-    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(100) / 2
 }
 
 criterion_group! {

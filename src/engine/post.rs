@@ -1,6 +1,6 @@
 //! Post: the letters of a batch, brought to the sessions of a worker.
 //!
-//! A batch is sorted by session first. So a session gets all its letters in one turn, in their order,
+//! A batch is put in order by session first. So a session gets all its letters in one turn, in their order,
 //! and what they have it say leaves with one system call: a member of a busy group costs no more calls
 //! than the owner of a busy [`Remote`](crate::handler::Remote).
 
@@ -41,25 +41,47 @@ impl Worker {
 /// Plans the rounds for the first letters of the batch and says for how many.
 fn plan(batch: &Batch, rounds: &mut Rounds) -> usize {
     rounds.clear();
-    let mut letters = 0;
+    let (mut letters, mut visits, mut together) = (0, 0, true);
     for letter in batch {
         let receivers = match letter {
             Letter::To(..) => 1,
             Letter::All(publication) => publication.receivers_max(),
         };
-        if letters > 0 && rounds.len() + receivers > ROUNDS_MAX {
+        if letters > 0 && visits + receivers > ROUNDS_MAX {
             break;
         }
+        together = together && letter.goes_with(&batch[0]);
+        visits += receivers;
+        letters += 1;
+    }
+    if let (true, Letter::All(publication)) = (together, &batch[0]) {
+        // A group that talks: there is nothing to sort.
+        for line in publication.receivers() {
+            let token = line.token();
+            rounds.extend((0..letters).map(|letter| (token, letter)));
+        }
+        return letters as usize;
+    }
+    for (letter, number) in batch.iter().zip(0..letters) {
         match letter {
-            Letter::To(line, _) => rounds.push((line.token(), letters)),
+            Letter::To(line, _) => rounds.push((line.token(), number)),
             Letter::All(publication) => {
-                rounds.extend(publication.receivers().map(|line| (line.token(), letters)));
+                rounds.extend(publication.receivers().map(|line| (line.token(), number)));
             }
         }
-        letters += 1;
     }
     rounds.sort_unstable();
     letters as usize
+}
+
+impl Letter {
+    /// Whether both go to the same members of a group.
+    fn goes_with(&self, other: &Letter) -> bool {
+        match (self, other) {
+            (Letter::All(one), Letter::All(other)) => one.goes_with(other),
+            _ => false,
+        }
+    }
 }
 
 /// Output at which a session that has more letters writes first.

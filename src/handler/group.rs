@@ -197,7 +197,8 @@ impl<C: Codec> Group<C> {
     }
 
     fn publish(&self, item: &C::Item, except: Option<&Arc<Line>>) -> Result<usize, SendError> {
-        let mut bytes = Vec::new();
+        // Enough for most, so that it is not moved while it grows.
+        let mut bytes = Vec::with_capacity(FRAME_BYTES);
         let body = self.codec.encode(item, &mut bytes).map_err(SendError::Frame)?;
         // A codec of the user's may return any range.
         let end = body.end.min(bytes.len());
@@ -345,6 +346,13 @@ impl Publication {
         self.members.len()
     }
 
+    /// Whether the other one has the same receivers.
+    pub(crate) fn goes_with(&self, other: &Publication) -> bool {
+        let except = self.except.as_ref().map(Arc::as_ptr);
+        Arc::ptr_eq(&self.members, &other.members)
+            && except == other.except.as_ref().map(Arc::as_ptr)
+    }
+
     /// This member cannot take it. True if its session ends by that.
     pub(crate) fn misses(&self, line: &Line) -> bool {
         match self.on_slow {
@@ -384,6 +392,9 @@ impl Drop for Charge {
 
 /// What may wait for a worker, in bytes: a second's work for a few hundred members.
 const QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// What a frame may take before its memory has to grow.
+const FRAME_BYTES: usize = 256;
 
 /// What a letter costs besides its frame, so that empty frames have their limit too.
 const LETTER_BYTES: usize = 128;

@@ -3,7 +3,6 @@
 use super::{Call, Session};
 use crate::handler::{CloseReason, Flags, Frame, Letter, Publication, Turn, What};
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Session {
@@ -49,15 +48,16 @@ impl Session {
         if !self.state.can_send() {
             return;
         }
-        let Some(line) = self.state.line.as_ref().map(Arc::clone) else { return };
+        let Some(line) = &self.state.line else { return };
         let promised = line.queued.load(Ordering::SeqCst);
         let bytes = self.state.unsent(&turn.out) + promised + publication.frame.bytes.len();
         let limit = self.state.limits.output_bytes_max;
         if bytes <= limit {
             return self.say(&publication.frame, turn);
         }
+        let ends = publication.misses(line);
         self.state.flags.set(Flags::PRESSED);
-        if publication.misses(&line) {
+        if ends {
             self.state.abort(CloseReason::OutputFull { bytes, limit });
         }
     }

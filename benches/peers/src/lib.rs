@@ -10,7 +10,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 
-/// `BIN tcp|unix|udp ADDR [echo|reverse]`: what every peer is told.
+/// `BIN tcp|unix|udp ADDR [echo|reverse|fan]`: what every peer is told; `fan` over TCP only.
 #[derive(Clone, Debug)]
 pub struct Arguments {
     pub transport: Transport,
@@ -57,12 +57,14 @@ impl Arguments {
         let mut words = std::env::args().skip(1);
         let transport = words.next().and_then(|word| Transport::parse(&word));
         let (Some(transport), Some(at)) = (transport, words.next()) else {
-            eprintln!("usage: BIN tcp|unix|udp ADDR [echo|reverse]");
+            eprintln!("usage: BIN tcp|unix|udp ADDR [echo|reverse|fan]");
             std::process::exit(2);
         };
         let service = words.next().map_or(Some(Service::Echo), |word| Service::parse(&word));
+        let service =
+            service.filter(|service| *service != Service::Fan || transport == Transport::Tcp);
         let Some(service) = service else {
-            eprintln!("the service is echo or reverse");
+            eprintln!("the service is echo or reverse, or, over TCP, fan");
             std::process::exit(2);
         };
         Arguments { transport, at, service, rest: words.collect() }

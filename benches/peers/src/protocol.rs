@@ -1,4 +1,4 @@
-//! The two services, for the peers that have no framing of their own.
+//! The services, for the peers that have no framing of their own.
 
 /// What a server does with what it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,6 +7,10 @@ pub enum Service {
     Echo,
     /// Every line comes back with its bytes in reverse order. A datagram is a line.
     Reverse,
+    /// Every line goes to every connection, in the same order, to the one that it came from too. Streams
+    /// only. Whoever connects is told by an empty line, [`GREETING`], that all lines are theirs from then
+    /// on; who does not read them is cut off.
+    Fan,
 }
 
 impl Service {
@@ -14,6 +18,7 @@ impl Service {
         match text {
             "echo" => Some(Service::Echo),
             "reverse" => Some(Service::Reverse),
+            "fan" => Some(Service::Fan),
             _ => None,
         }
     }
@@ -22,6 +27,7 @@ impl Service {
         match self {
             Service::Echo => "echo",
             Service::Reverse => "reverse",
+            Service::Fan => "fan",
         }
     }
 
@@ -37,6 +43,12 @@ impl Service {
         length
     }
 }
+
+/// What [`Service::Fan`] begins with.
+pub const GREETING: &[u8] = b"\n";
+
+/// Unsent bytes at which it cuts a connection off, as sockeye's limits have it.
+pub const UNSENT_MAX: usize = 1024 * 1024;
 
 /// The longest line, as in sockeye's `Lines`.
 pub const LINE_MAX: usize = 8 * 1024;
@@ -58,8 +70,9 @@ impl Session {
         Session { service, begun: Vec::new() }
     }
 
-    /// What to write for this input: for an echo the input itself, which is not copied, otherwise
-    /// what was put into `out`.
+    /// What to write for this input: for an echo the input itself, which is not copied, and for a fan
+    /// the whole lines in it, copied only if the first of them had begun before; otherwise what was put
+    /// into `out`.
     pub fn answer<'a>(
         &mut self,
         input: &'a [u8],
@@ -69,6 +82,17 @@ impl Session {
             return Ok(input);
         }
         out.clear();
+        if self.service == Service::Fan {
+            let (mut lines, rest) =
+                input.split_at(memchr::memrchr(b'\n', input).map_or(0, |at| at + 1));
+            if !lines.is_empty() && !self.begun.is_empty() {
+                out.append(&mut self.begun);
+                out.extend_from_slice(lines);
+                lines = out;
+            }
+            self.begun.extend_from_slice(rest);
+            return if self.begun.len() > LINE_MAX { Err(TooLong) } else { Ok(lines) };
+        }
         let mut rest = input;
         while let Some(end) = memchr::memchr(b'\n', rest) {
             out.extend(rest[..end].iter().rev());
@@ -100,10 +124,23 @@ mod tests {
     }
 
     #[test]
+    fn a_fan_hands_on_whole_lines() {
+        let mut session = Session::new(Service::Fan);
+        let mut answers = Vec::new();
+        for input in ["ab\n\ncd", "", "e", "f\ng", "\n", "h\n"] {
+            let mut out = Vec::new();
+            answers.push(session.answer(input.as_bytes(), &mut out).unwrap().to_owned());
+        }
+        assert_eq!(answers, [&b"ab\n\n"[..], b"", b"", b"cdef\n", b"g\n", b"h\n"]);
+    }
+
+    #[test]
     fn a_line_over_the_maximum_is_refused() {
-        let mut session = Session::new(Service::Reverse);
-        let mut out = Vec::new();
-        assert!(session.answer(&[b'x'; LINE_MAX], &mut out).is_ok());
-        assert!(session.answer(b"x", &mut out).is_err());
+        for service in [Service::Reverse, Service::Fan] {
+            let mut session = Session::new(service);
+            let mut out = Vec::new();
+            assert!(session.answer(&[b'x'; LINE_MAX], &mut out).is_ok());
+            assert!(session.answer(b"x", &mut out).is_err());
+        }
     }
 }

@@ -2,7 +2,7 @@
 //! writes by hand when nothing but this protocol matters. Datagrams go many to a system call.
 
 use peers::datagrams::Batch;
-use peers::protocol::Session;
+use peers::protocol::{GREETING, Service, Session, UNSENT_MAX};
 use peers::{Arguments, DATAGRAM_MAX, LOOP_BUFFER, Transport};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
@@ -21,6 +21,7 @@ struct Connection {
     /// read meanwhile.
     unsent: Vec<u8>,
     written: usize,
+    waits_to_write: bool,
 }
 
 fn main() -> io::Result<()> {
@@ -60,61 +61,82 @@ fn streams(arguments: &Arguments) -> io::Result<()> {
                     });
                     epoll::add(&epoll, &socket, EventData::new_u64(slot as u64), EventFlags::IN)?;
                     let session = Session::new(arguments.service);
-                    let connection = Connection { socket, session, unsent: Vec::new(), written: 0 };
+                    let (unsent, written, waits_to_write) = (Vec::new(), 0, false);
+                    let mut connection =
+                        Connection { socket, session, unsent, written, waits_to_write };
+                    if arguments.service == Service::Fan {
+                        say(&mut connection, GREETING);
+                    }
                     connections[slot] = Some(connection);
                 }
                 continue;
             }
             let slot = token as usize;
             let Some(connection) = &mut connections[slot] else { continue };
-            let waited_to_write = !connection.unsent.is_empty();
-            if !turn(connection, &mut buffer, &mut out) {
-                // Closing the descriptor takes it out of the epoll set.
-                connections[slot] = None;
-                free.push(slot);
-                continue;
-            }
-            let waits_to_write = !connection.unsent.is_empty();
-            if waits_to_write != waited_to_write {
-                let flags = if waits_to_write { EventFlags::OUT } else { EventFlags::IN };
-                epoll::modify(&epoll, &connection.socket, EventData::new_u64(token), flags)?;
+            let answer = turn(connection, &mut buffer, &mut out);
+            let to_all =
+                arguments.service == Service::Fan && answer.is_some_and(|it| !it.is_empty());
+            let receivers = if to_all { 0..connections.len() } else { slot..slot + 1 };
+            for slot in receivers {
+                let Some(connection) = &mut connections[slot] else { continue };
+                if !answer.is_some_and(|answer| say(connection, answer)) {
+                    // Closing the descriptor takes it out of the epoll set.
+                    connections[slot] = None;
+                    free.push(slot);
+                    continue;
+                }
+                let waits_to_write = !connection.unsent.is_empty();
+                if waits_to_write != connection.waits_to_write {
+                    connection.waits_to_write = waits_to_write;
+                    let flags = if waits_to_write { EventFlags::OUT } else { EventFlags::IN };
+                    let data = EventData::new_u64(slot as u64);
+                    epoll::modify(&epoll, &connection.socket, data, flags)?;
+                }
             }
         }
     }
 }
 
-/// One write, or one read and the write of its answer; says whether the connection goes on.
-fn turn(connection: &mut Connection, buffer: &mut [u8], out: &mut Vec<u8>) -> bool {
-    let Connection { socket, session, unsent, written } = connection;
+/// One write, or one read; what is to be said for it, or `None` when the connection is over.
+fn turn<'a>(
+    connection: &mut Connection,
+    buffer: &'a mut [u8],
+    out: &'a mut Vec<u8>,
+) -> Option<&'a [u8]> {
+    let Connection { socket, session, unsent, written, .. } = connection;
     if !unsent.is_empty() {
-        return match send(socket.as_fd(), &unsent[*written..], SendFlags::NOSIGNAL) {
-            Ok(length) => {
-                *written += length;
-                if *written == unsent.len() {
-                    unsent.clear();
-                    *written = 0;
-                }
-                true
-            }
-            Err(error) => error == Errno::AGAIN || error == Errno::INTR,
+        match send(socket.as_fd(), &unsent[*written..], SendFlags::NOSIGNAL) {
+            Ok(length) => *written += length,
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => return None,
+        }
+        if *written == unsent.len() {
+            unsent.clear();
+            *written = 0;
+        }
+        return Some(&[]);
+    }
+    match recv(socket.as_fd(), &mut *buffer, RecvFlags::empty()) {
+        Ok((0, _)) => None,
+        Ok((length, _)) => session.answer(&buffer[..length], out).ok(),
+        Err(Errno::AGAIN | Errno::INTR) => Some(&[]),
+        Err(_) => None,
+    }
+}
+
+/// Says whether the connection goes on.
+fn say(connection: &mut Connection, bytes: &[u8]) -> bool {
+    let Connection { socket, unsent, .. } = connection;
+    let mut taken = 0;
+    if unsent.is_empty() && !bytes.is_empty() {
+        taken = match send(socket.as_fd(), bytes, SendFlags::NOSIGNAL) {
+            Ok(length) => length,
+            Err(Errno::AGAIN | Errno::INTR) => 0,
+            Err(_) => return false,
         };
     }
-    let length = match recv(socket.as_fd(), &mut *buffer, RecvFlags::empty()) {
-        Ok((0, _)) => return false,
-        Ok((length, _)) => length,
-        Err(error) => return error == Errno::AGAIN || error == Errno::INTR,
-    };
-    let Ok(answer) = session.answer(&buffer[..length], out) else { return false };
-    if answer.is_empty() {
-        return true;
-    }
-    let taken = match send(socket.as_fd(), answer, SendFlags::NOSIGNAL) {
-        Ok(length) => length,
-        Err(Errno::AGAIN | Errno::INTR) => 0,
-        Err(_) => return false,
-    };
-    unsent.extend_from_slice(&answer[taken..]);
-    true
+    unsent.extend_from_slice(&bytes[taken..]);
+    unsent.len() <= UNSENT_MAX
 }
 
 fn datagrams(arguments: &Arguments) -> io::Result<()> {

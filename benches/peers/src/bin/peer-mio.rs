@@ -4,7 +4,7 @@
 use mio::event::Source;
 use mio::net::{TcpListener, UdpSocket, UnixListener};
 use mio::{Events, Interest, Poll, Token};
-use peers::protocol::{Service, Session};
+use peers::protocol::{GREETING, Service, Session, UNSENT_MAX};
 use peers::{Arguments, DATAGRAM_MAX, LOOP_BUFFER, Transport};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
@@ -41,6 +41,7 @@ struct Connection<S> {
     /// What the kernel did not take at once, and how much of it has been written since.
     unsent: Vec<u8>,
     written: usize,
+    waits_to_write: bool,
 }
 
 fn streams<L: Source, S: Source + Read + Write>(
@@ -68,64 +69,106 @@ fn streams<L: Source, S: Source + Read + Write>(
                     });
                     poll.registry().register(&mut stream, Token(slot), Interest::READABLE)?;
                     let session = Session::new(service);
-                    let connection = Connection { stream, session, unsent: Vec::new(), written: 0 };
+                    let (unsent, written, waits_to_write) = (Vec::new(), 0, false);
+                    let mut connection =
+                        Connection { stream, session, unsent, written, waits_to_write };
+                    if service == Service::Fan {
+                        say(&mut connection, GREETING);
+                    }
                     connections[slot] = Some(connection);
                 }
                 continue;
             }
             let slot = event.token().0;
-            let Some(connection) = &mut connections[slot] else { continue };
-            let waited_to_write = !connection.unsent.is_empty();
-            if !turn(connection, &mut buffer, &mut out) {
-                poll.registry().deregister(&mut connection.stream)?;
-                connections[slot] = None;
-                free.push(slot);
-                continue;
-            }
-            let waits_to_write = !connection.unsent.is_empty();
-            if waits_to_write != waited_to_write {
-                let interest = match waits_to_write {
-                    true => Interest::READABLE | Interest::WRITABLE,
-                    false => Interest::READABLE,
-                };
-                poll.registry().reregister(&mut connection.stream, event.token(), interest)?;
+            // Until the kernel has no more to read, or takes no more.
+            while let Some(connection) = &mut connections[slot] {
+                let heard = turn(connection, &mut buffer, &mut out);
+                let to_all = service == Service::Fan && matches!(heard, Heard::Answer(_));
+                let receivers = if to_all { 0..connections.len() } else { slot..slot + 1 };
+                for slot in receivers {
+                    let Some(connection) = &mut connections[slot] else { continue };
+                    let goes_on = match heard {
+                        Heard::Answer(answer) => say(connection, answer),
+                        Heard::Nothing => true,
+                        Heard::End => false,
+                    };
+                    if !goes_on {
+                        poll.registry().deregister(&mut connection.stream)?;
+                        connections[slot] = None;
+                        free.push(slot);
+                        continue;
+                    }
+                    let waits_to_write = !connection.unsent.is_empty();
+                    if waits_to_write != connection.waits_to_write {
+                        connection.waits_to_write = waits_to_write;
+                        let interest = match waits_to_write {
+                            true => Interest::READABLE | Interest::WRITABLE,
+                            false => Interest::READABLE,
+                        };
+                        let stream = &mut connection.stream;
+                        poll.registry().reregister(stream, Token(slot), interest)?;
+                    }
+                }
+                if !matches!(heard, Heard::Answer(_)) {
+                    break;
+                }
             }
         }
     }
 }
 
-/// Writes and reads until the kernel has no more of either; says whether the connection goes on.
-fn turn<S: Read + Write>(
+/// What a turn of a connection comes to.
+#[derive(Clone, Copy)]
+enum Heard<'a> {
+    /// This is to be said.
+    Answer(&'a [u8]),
+    /// The kernel has no more, or takes no more.
+    Nothing,
+    End,
+}
+
+/// Writes what is unsent, and reads once if that is all.
+fn turn<'a, S: Read + Write>(
     connection: &mut Connection<S>,
-    buffer: &mut [u8],
-    out: &mut Vec<u8>,
-) -> bool {
-    let Connection { stream, session, unsent, written } = connection;
-    loop {
-        if !unsent.is_empty() {
-            match write(stream, &unsent[*written..]) {
-                Ok(length) => *written += length,
-                Err(_) => return false,
-            }
-            if *written < unsent.len() {
-                return true;
-            }
-            unsent.clear();
-            *written = 0;
+    buffer: &'a mut [u8],
+    out: &'a mut Vec<u8>,
+) -> Heard<'a> {
+    let Connection { stream, session, unsent, written, .. } = connection;
+    if !unsent.is_empty() {
+        match write(stream, &unsent[*written..]) {
+            Ok(length) => *written += length,
+            Err(_) => return Heard::End,
         }
-        let length = match stream.read(buffer) {
-            Ok(0) => return false,
-            Ok(length) => length,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(_) => return false,
-        };
-        let Ok(answer) = session.answer(&buffer[..length], out) else { return false };
-        match write(stream, answer) {
-            Ok(length) => unsent.extend_from_slice(&answer[length..]),
+        if *written < unsent.len() {
+            return Heard::Nothing;
+        }
+        unsent.clear();
+        *written = 0;
+    }
+    let length = loop {
+        match stream.read(buffer) {
+            Ok(0) => return Heard::End,
+            Ok(length) => break length,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Heard::Nothing,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return Heard::End,
+        }
+    };
+    session.answer(&buffer[..length], out).map_or(Heard::End, Heard::Answer)
+}
+
+/// Says whether the connection goes on.
+fn say<S: Write>(connection: &mut Connection<S>, bytes: &[u8]) -> bool {
+    let Connection { stream, unsent, .. } = connection;
+    let mut taken = 0;
+    if unsent.is_empty() {
+        match write(stream, bytes) {
+            Ok(length) => taken = length,
             Err(_) => return false,
         }
     }
+    unsent.extend_from_slice(&bytes[taken..]);
+    unsent.len() <= UNSENT_MAX
 }
 
 /// As much as the kernel takes.

@@ -1,11 +1,11 @@
-//! sockeye, with the engine as a further argument: `.. echo|reverse events|threads`.
+//! sockeye, with the engine as a further argument: `.. echo|reverse|fan events|threads`.
 
 use peers::protocol::{LINE_MAX, Service};
 use peers::{Arguments, Transport};
 use sockeye::Server;
 use sockeye::codec::{Bytes, Codec, Delimited};
 use sockeye::engine::AnyEngine;
-use sockeye::handler::Context;
+use sockeye::handler::{Context, Group, Handler, Membership, OnSlow, Outcome};
 use sockeye::limits::Limits;
 use std::error::Error;
 
@@ -29,8 +29,33 @@ fn main() -> Result<(), Box<dyn Error>> {
             server.codec(Bytes::default()).run(reverse())?
         }
         Service::Reverse => server.codec(Delimited::by(b"\n", LINE_MAX)).run(reverse())?,
+        Service::Fan => {
+            let group = Group::new(Delimited::by(b"\n", LINE_MAX), OnSlow::Close);
+            let member = move |_: &_| Member { group: group.clone(), membership: None };
+            server.codec(Delimited::by(b"\n", LINE_MAX)).run_with(member)?
+        }
     };
     Ok(())
+}
+
+/// Its lines go to all of the group.
+struct Member {
+    group: Group<Delimited>,
+    membership: Option<Membership>,
+}
+
+impl Handler<Delimited> for Member {
+    fn on_open(&mut self, cx: &mut Context<'_, Delimited>) -> Outcome {
+        self.membership = Some(self.group.join(&cx.remote()));
+        // With its end this is `GREETING`.
+        cx.send(b"");
+        Ok(())
+    }
+
+    fn on_frame(&mut self, line: &[u8], _: &mut Context<'_, Delimited>) -> Outcome {
+        self.group.send(line)?;
+        Ok(())
+    }
 }
 
 /// Sends every frame back from its last byte to its first.

@@ -1,11 +1,13 @@
-//! The standard library: a thread for each connection.
+//! The standard library: a thread for each connection. Where all hear all, the thread that has read a
+//! line writes it to everyone; one who does not read would hold up all, as it goes with blocking writes.
 
-use peers::protocol::{Service, Session};
+use peers::protocol::{GREETING, Service, Session};
 use peers::{Arguments, DATAGRAM_MAX, Transport, connection_buffer};
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 fn main() -> io::Result<()> {
@@ -14,10 +16,16 @@ fn main() -> io::Result<()> {
     match arguments.transport {
         Transport::Tcp => {
             let listener = TcpListener::from(OwnedFd::from(arguments.listen()?));
+            let room = Room::default();
             for stream in listener.incoming() {
                 let stream = stream?;
                 stream.set_nodelay(true)?;
-                start(move || serve(stream, service))?;
+                if service == Service::Fan {
+                    let (stream, room) = (Arc::new(stream), room.clone());
+                    start(move || hear(&stream, &room))?;
+                } else {
+                    start(move || serve(stream, service))?;
+                }
             }
         }
         Transport::Unix => {
@@ -53,4 +61,27 @@ fn serve(mut stream: impl Read + Write, service: Service) {
             return;
         }
     }
+}
+
+/// Everyone. Who holds the lock writes to all, so that all get the lines in the same order.
+type Room = Arc<Mutex<Vec<Arc<TcpStream>>>>;
+
+fn hear(stream: &Arc<TcpStream>, room: &Room) {
+    let members = || room.lock().expect("nobody panics with the lock held");
+    {
+        let mut members = members();
+        // Nothing else is said to it before. If it fails, reading does too.
+        let _ = (&**stream).write_all(GREETING);
+        members.push(stream.clone());
+    }
+    let mut buffer = vec![0; connection_buffer()];
+    let (mut session, mut out) = (Session::new(Service::Fan), Vec::new());
+    while let Ok(length @ 1..) = (&**stream).read(&mut buffer) {
+        let Ok(lines) = session.answer(&buffer[..length], &mut out) else { break };
+        for member in members().iter() {
+            // Who has left is about to be taken out.
+            let _ = (&**member).write_all(lines);
+        }
+    }
+    members().retain(|member| !Arc::ptr_eq(member, stream));
 }

@@ -41,7 +41,11 @@ const fn echo(
     Cell { name, about, transport, service: Service::Echo, load, buffer: SMALL }
 }
 
-pub const CELLS: [Cell; 8] = [
+const fn fan(name: &'static str, about: &'static str, load: &'static str) -> Cell {
+    Cell { service: Service::Fan, ..echo(name, about, Transport::Tcp, load) }
+}
+
+pub const CELLS: [Cell; 11] = [
     echo("tcp-c1", "TCP, 1 connection, 64 bytes", Transport::Tcp, "tcp --connections 1 --size 64"),
     echo(
         "tcp-c64",
@@ -91,6 +95,21 @@ pub const CELLS: [Cell; 8] = [
             "tcp --connections 64 --size 64 --service reverse",
         )
     },
+    fan(
+        "fan-10",
+        "TCP, lines of 64 bytes from one to 10, 16 under way; a message is a line to one",
+        "fan --connections 10 --depth 16 --size 64",
+    ),
+    fan(
+        "fan-100",
+        "TCP, lines of 64 bytes from one to 100, 16 under way; a message is a line to one",
+        "fan --connections 100 --depth 16 --size 64",
+    ),
+    fan(
+        "fan-1000",
+        "TCP, lines of 64 bytes from one to 1,000, 16 under way; a message is a line to one",
+        "fan --connections 1000 --depth 16 --size 64",
+    ),
 ];
 
 /// Idle connections of an event loop, and of a server with a thread for each.

@@ -73,6 +73,7 @@ impl Bench {
         let checks = [
             (Transport::Tcp, Service::Echo),
             (Transport::Tcp, Service::Reverse),
+            (Transport::Tcp, Service::Fan),
             (Transport::Unix, Service::Echo),
             (Transport::Udp, Service::Echo),
             (Transport::Udp, Service::Reverse),

@@ -1,17 +1,20 @@
 //! The load: clients of a peer in a process of their own, and the processor time that it cost the
 //! server. Prints one line of JSON.
 //!
-//!     load tcp|unix|udp|churn|idle|check ADDR [--service echo|reverse] [--pid PID]
+//!     load tcp|unix|udp|churn|fan|idle|check ADDR [--service echo|reverse|fan] [--pid PID]
 //!          [--connections C] [--depth D] [--size S] [--seconds T] [--warm-up T] [--over tcp|unix|udp]
 //!
 //! All loops are closed: each of C connections has D messages of S bytes under way, and sends the next
-//! when one is back. `churn` makes a connection for each message; `idle` opens C connections and reads
-//! how much memory they took; `check` says whether what comes back is right, `--over` a transport.
+//! when one is back. `churn` makes a connection for each message; `fan` has D lines under way on the first
+//! connection, of which each comes back on all C, and counts what comes back; `idle` opens C connections
+//! and reads how much memory they took; `check` says whether what comes back is right, `--over` a
+//! transport.
 //! Latency is from the moment that a message could have been sent to the moment its last byte is back.
 
 mod check;
 mod churn;
 mod datagrams;
+mod fan;
 mod idle;
 mod meter;
 mod streams;
@@ -63,7 +66,8 @@ fn run() -> Result<(), Failure> {
         match argument {
             Long("service") => {
                 let name = arguments.value()?.string()?;
-                options.service = Service::parse(&name).ok_or("a service is echo or reverse")?;
+                options.service =
+                    Service::parse(&name).ok_or("a service is echo, reverse or fan")?;
             }
             Long("over") => {
                 let name = arguments.value()?.string()?;
@@ -95,9 +99,10 @@ fn run() -> Result<(), Failure> {
         "unix" => streams::run(&options, Transport::Unix)?,
         "udp" => datagrams::run(&options)?,
         "churn" => churn::run(&options)?,
+        "fan" => fan::run(&options)?,
         "idle" => idle::run(&options)?,
         "check" => check::run(&options)?,
-        _ => return Err("a mode is tcp, unix, udp, churn, idle or check".into()),
+        _ => return Err("a mode is tcp, unix, udp, churn, fan, idle or check".into()),
     };
     println!("{line}");
     Ok(())

@@ -172,7 +172,7 @@ impl Load {
 /// Letters, as many as asked for; for lines, the last of them is the end.
 pub fn message(service: Service, size: usize) -> Vec<u8> {
     let mut message: Vec<u8> = (b'a'..=b'z').cycle().take(size).collect();
-    if service == Service::Reverse {
+    if service != Service::Echo {
         message[size - 1] = b'\n';
     }
     message
