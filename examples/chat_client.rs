@@ -12,6 +12,10 @@
 //! which `chat/mod.rs` shows. At the end of the input it waits for what is still under way, and exits
 //! with status 0; it does not connect again: a lost connection is an error, and so is a refused nick.
 //!
+//! With rustyline 18, which `Cargo.lock` has because 19 wants Rust 1.95, characters that arrive at once,
+//! as from some input methods, show one late until Enter (rustyline#976); a paste is whole. With a newer
+//! Rust, `cargo update -p rustyline --precise 19.0.0` mends that.
+//!
 //! Nothing from the network reaches the terminal unless `chat/text.rs` has made it inert.
 
 #[path = "chat/mod.rs"]
