@@ -4,6 +4,7 @@
 //!
 //! A proof prints a table of what it measured beside what it allows, and fails if a row does.
 
+mod chat;
 mod connect;
 #[path = "../../namespace/mod.rs"]
 mod namespace;
@@ -14,8 +15,9 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
     let proved = match name.as_str() {
+        "chat" => chat::prove(),
         "connect" => connect::prove(),
-        _ => Err("usage: cargo run --release -p proofs -- connect".to_owned()),
+        _ => Err("usage: cargo run --release -p proofs -- chat|connect".to_owned()),
     };
     match proved {
         Ok(true) => ExitCode::SUCCESS,
