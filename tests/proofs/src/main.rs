@@ -5,6 +5,7 @@
 //!
 //! A proof prints a table of what it measured beside what it allows, and fails if a row does.
 
+mod chat;
 mod connect;
 mod lan_chat;
 #[path = "../../namespace/mod.rs"]
@@ -16,9 +17,10 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
     let proved = match name.as_str() {
+        "chat" => chat::prove(),
         "connect" => connect::prove(),
         "lan_chat" => lan_chat::prove(),
-        _ => Err("usage: cargo run --release -p proofs -- connect|lan_chat".to_owned()),
+        _ => Err("usage: cargo run --release -p proofs -- chat|connect|lan_chat".to_owned()),
     };
     match proved {
         Ok(true) => ExitCode::SUCCESS,
