@@ -73,14 +73,26 @@ pub(crate) struct Mailbox<T> {
     /// Nobody takes from it any more. Changed under the lock of the queue.
     closed: AtomicBool,
     items_max: usize,
+    /// Everything in it is for one session, which has a thread of its own.
+    private: bool,
     bell: Arc<Bell>,
 }
 
 impl<T> Mailbox<T> {
+    /// The mailbox of a worker, whose sessions share it.
     pub(crate) fn new(bell: Arc<Bell>, items_max: usize) -> Arc<Mailbox<T>> {
+        Mailbox::with(bell, items_max, false)
+    }
+
+    /// The mailbox of one session.
+    pub(crate) fn private(bell: Arc<Bell>, items_max: usize) -> Arc<Mailbox<T>> {
+        Mailbox::with(bell, items_max, true)
+    }
+
+    fn with(bell: Arc<Bell>, items_max: usize, private: bool) -> Arc<Mailbox<T>> {
         let queue = Mutex::new(VecDeque::new());
         let (length, closed) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Arc::new(Mailbox { queue, length, closed, items_max, bell })
+        Arc::new(Mailbox { queue, length, closed, items_max, private, bell })
     }
 
     /// Queues an item and wakes the worker if it sleeps.
@@ -101,6 +113,11 @@ impl<T> Mailbox<T> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.length.load(Ordering::SeqCst) == 0
+    }
+
+    /// Whether it is one session's own.
+    pub(crate) fn is_private(&self) -> bool {
+        self.private
     }
 
     /// Whether it is at its limit.

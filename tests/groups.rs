@@ -7,6 +7,7 @@ use sockeye::codec::{Codec, Edge, Found, FrameError, Lines};
 use sockeye::handler::{
     CloseReason, Context, Group, Handler, Membership, OnSlow, Outcome, Remote, SendError,
 };
+use sockeye::limits::Limits;
 use sockeye::server::ServerHandle;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -21,6 +22,7 @@ on_streams! {
     members_speak_and_leave,
     a_member_that_does_not_read_is_closed_and_nobody_else_notices,
     a_member_that_does_not_read_misses_and_catches_up,
+    who_reads_is_not_slow_however_little_may_wait,
 }
 on_datagrams! { a_datagram_is_the_body_of_a_frame }
 on_kinds! { streams_and_datagrams_mix [tcp4 Tcp4] }
@@ -287,6 +289,45 @@ fn a_member_that_does_not_read_misses_and_catches_up(cell: &Cell) {
     stop(&room.server);
 }
 
+/// What was not offered to the kernel yet is not what the peer did not read.
+fn who_reads_is_not_slow_however_little_may_wait(cell: &Cell) {
+    const LINES: usize = 200;
+    let group = chat();
+    let shared = group.clone();
+    let (sender, told) = mpsc::channel();
+    let gate = Arc::new(Mutex::new(()));
+    let handlers_gate = gate.clone();
+    let mut limits = Limits::default();
+    limits.output_bytes_max = 4_000;
+    let server = cell.server().limits(limits).codec(Lines::default()).serve_with(move |_| Talker {
+        group: shared.clone(),
+        seat: None,
+        told: sender.clone(),
+        gate: handlers_gate.clone(),
+    });
+    let room = Room { server: server.unwrap(), group, told, gate };
+    let (mut ann, _) = room.enter(cell);
+    let shut = room.gate.lock().unwrap();
+    ann.say("wait\n");
+    // 20 kB that all wait for the same turn.
+    for n in 0..LINES {
+        room.group.send(&format!("{n} {}", "x".repeat(100))).unwrap();
+    }
+    drop(shut);
+    let mut heard = 0;
+    while heard < LINES {
+        match ann.hear().expect("she is not cut off") {
+            word if word == "waiting" => {}
+            line => {
+                assert!(line.starts_with(&format!("{heard} ")), "{line}");
+                heard += 1;
+            }
+        }
+    }
+    drop(ann);
+    stop(&room.server);
+}
+
 fn closed(news: News) -> Option<&'static str> {
     match news {
         News::Closed(reason) => Some(reason),
@@ -337,6 +378,15 @@ fn a_worker_that_is_behind_refuses_and_nobody_gets_the_frame() {
     let room = Room::new(&cell, small(OnSlow::Close));
     let (mut ann, _) = room.enter(&cell);
     let (mut bob, _) = room.enter(&cell);
+    // Nor is the only one on its worker to blame for that.
+    let lonely = Group::new(Lines::default(), OnSlow::Close).queue_bytes_max(1_000);
+    ann.say("hello\n");
+    assert_eq!((ann.hear().unwrap(), bob.hear().unwrap()), ("hello".into(), "hello".into()));
+    let mut carl = cell.connect(&room.server);
+    let carls = room.joined();
+    let _seat = lonely.join(&carls);
+    carl.say("leave\n");
+    assert_eq!(carl.hear().unwrap(), "left");
     let gate = room.gate.clone();
     let shut = gate.lock().unwrap();
     // Its worker is not through with this before the gate is open.
@@ -357,7 +407,15 @@ fn a_worker_that_is_behind_refuses_and_nobody_gets_the_frame() {
     assert!(matches!(too_large, SendError::TooLarge { bytes: 1_001, limit: 1_000 }), "{too_large}");
     let too_long = room.group.send(&"x".repeat(100_001)).unwrap_err();
     assert!(matches!(too_long, SendError::Frame(_)), "{too_long}");
+    let mut alone = 0;
+    while lonely.send(&"x".repeat(100)).is_ok() {
+        alone += 1;
+    }
+    assert!(!carls.is_closed());
     drop(shut);
+    for _ in 0..alone {
+        assert_eq!(carl.hear().unwrap().len(), 100);
+    }
     said.push("the end".to_owned());
     publish(&room.group, "the end");
     for line in &said {
@@ -403,7 +461,13 @@ fn a_handler_that_blocks_on_its_own_thread_is_slow_and_nobody_else_notices() {
                 News::Closed(reason) => assert_eq!(reason, "output full"),
                 _ => panic!("she is cut off"),
             },
-            _ => assert_eq!((anns.missed(), room.group.missed()), (1, 1)),
+            _ => {
+                assert_eq!((anns.missed(), room.group.missed()), (1, 1));
+                match next(&room.told) {
+                    News::Drained(missed) => assert_eq!(missed, 1),
+                    _ => panic!("she is told"),
+                }
+            }
         }
         drop((ann, bob));
         stop(&room.server);

@@ -22,11 +22,10 @@ impl Worker {
                     let mut done = round.len();
                     // If the session is over, its letters are done with.
                     self.with_session(*token, |session, turn| {
-                        let full = round.iter().position(|(_, letter)| {
-                            session.deliver(&batch[*letter as usize], turn);
-                            turn.out.len() >= POST_BYTES
+                        let refused = round.iter().position(|(_, letter)| {
+                            !session.deliver(&batch[*letter as usize], turn)
                         });
-                        done = full.map_or(round.len(), |last| last + 1);
+                        done = refused.unwrap_or(round.len());
                     });
                     round = &round[done..];
                 }
@@ -83,9 +82,6 @@ impl Letter {
         }
     }
 }
-
-/// Output at which a session that has more letters writes first.
-pub(super) const POST_BYTES: usize = 64 * 1024;
 
 /// Visits that are planned at once, unless a single letter has more receivers.
 const ROUNDS_MAX: usize = 16 * 1024;

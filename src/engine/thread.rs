@@ -7,7 +7,6 @@
 //! the mailbox rings, and its thread waits for nothing else.
 
 use super::connection::{Desk, Wire};
-use super::post::POST_BYTES;
 use super::stop::Stop;
 use super::worker::is_transient;
 use super::{Common, Serve, Service, Socket};
@@ -53,7 +52,7 @@ impl Berth {
     pub(super) fn new(socket: Socket, blocking: bool, limits: &Limits) -> Berth {
         let waker = Arc::new(ThreadWaker::default());
         let bell = Bell::new(Waker::from(waker.clone()));
-        let letters = Mailbox::new(bell.clone(), limits.mailbox_items_max);
+        let letters = Mailbox::private(bell.clone(), limits.mailbox_items_max);
         Berth { socket, waker, bell, letters, stopping: AtomicBool::new(false), blocking }
     }
 
@@ -304,12 +303,7 @@ impl<'a> ThreadSession<'a> {
         self.berth.letters.take(&mut batch);
         // A connection's mailbox outlives nothing but its connection, so all are for it.
         while !batch.is_empty() {
-            self.turn(|session, turn| {
-                while turn.out.len() < POST_BYTES {
-                    let Some(letter) = batch.pop_front() else { return };
-                    session.deliver(&letter, turn);
-                }
-            });
+            self.turn(|session, turn| session.deliver_from(&mut batch, turn));
         }
         self.batch = batch;
     }

@@ -165,8 +165,8 @@ impl<C: Codec> Group<C> {
     ///
     /// # Errors
     ///
-    /// Nobody gets the frame: [`SendError::Full`] when a worker with several members is too far behind
-    /// (it is not one member's fault; try again later), [`SendError::TooLarge`] when it is longer than
+    /// Nobody gets the frame: [`SendError::Full`] when a worker of an event loop is too far behind (it
+    /// is not one member's fault; try again later; on threads a member whose thread is behind is slow), [`SendError::TooLarge`] when it is longer than
     /// [`queue_bytes_max`](Group::queue_bytes_max), [`SendError::Frame`] when the codec refuses it.
     pub fn send(&self, item: &C::Item) -> Result<usize, SendError> {
         self.publish(item, None)
@@ -214,7 +214,8 @@ impl<C: Codec> Group<C> {
             let waiting = lane.waiting.load(Ordering::SeqCst);
             (waiting > 0 && waiting + charge > limit + LETTER_BYTES) || lane.letters.is_full()
         };
-        if roster.lanes.values().any(|lane| lane.members.len() > 1 && is_behind(lane)) {
+        // One member's own thread that is behind is that member's affair.
+        if roster.lanes.values().any(|lane| !lane.letters.is_private() && is_behind(lane)) {
             return Err(SendError::Full);
         }
         let is_member = |line: &&Arc<Line>| roster.members.contains_key(&Arc::as_ptr(line).addr());
@@ -225,8 +226,7 @@ impl<C: Codec> Group<C> {
             let receivers = lane.members.len() - usize::from(except.is_some());
             match lane.members.first() {
                 _ if receivers == 0 => {}
-                // On threads, where each has a mailbox of its own: nobody else is behind.
-                Some(alone) if lane.members.len() == 1 && is_behind(lane) => {
+                Some(alone) if lane.letters.is_private() && is_behind(lane) => {
                     self.shared.fall_behind(alone, lane, charge, limit);
                 }
                 _ => {
@@ -258,7 +258,10 @@ impl Shared {
     /// A session that does not even take its letters.
     fn fall_behind(&self, line: &Arc<Line>, lane: &Lane, charge: usize, limit: usize) {
         match self.on_slow {
-            OnSlow::Drop => miss(line, &self.missed),
+            OnSlow::Drop => {
+                miss(line, &self.missed);
+                line.starve();
+            }
             OnSlow::Close => {
                 let bytes = lane.waiting.load(Ordering::SeqCst) + charge;
                 line.cut(What::Overflow { bytes, limit });

@@ -259,10 +259,15 @@ impl Line {
             return Ok(());
         }
         self.queued.fetch_sub(length, Ordering::SeqCst);
+        self.starve();
+        Err(SendError::Full)
+    }
+
+    /// Has `on_drain` called once there is room.
+    pub(super) fn starve(self: &Arc<Line>) {
         if !self.starved.swap(true, Ordering::SeqCst) {
             self.post_beyond(What::Room);
         }
-        Err(SendError::Full)
     }
 
     /// Sends a letter of which one at a time is enough.

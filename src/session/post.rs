@@ -1,16 +1,29 @@
 //! Letters: what other threads and other sessions have a session do.
 
-use super::{Call, Session};
+use super::{Batch, Call, Session};
 use crate::handler::{CloseReason, Flags, Frame, Letter, Publication, Turn, What};
 use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 
 impl Session {
-    /// Hands in a letter that is for this session.
-    pub(crate) fn deliver(&mut self, letter: &Letter, turn: &mut Turn) {
+    /// Hands in a letter that is for this session. False if what it has said in this turn is to be
+    /// written first: then the letter is to be handed in again. The first one of a turn is taken.
+    #[must_use]
+    pub(crate) fn deliver(&mut self, letter: &Letter, turn: &mut Turn) -> bool {
+        if turn.out.len() >= POST_BYTES {
+            return false;
+        }
         match letter {
             Letter::To(_, what) => self.obey(what, turn),
-            Letter::All(publication) => self.hear(publication, turn),
+            Letter::All(publication) => return self.hear(publication, turn),
+        }
+        true
+    }
+
+    /// Hands in letters that are for this session, as many as are taken in this turn.
+    pub(crate) fn deliver_from(&mut self, batch: &mut Batch, turn: &mut Turn) {
+        while batch.front().is_some_and(|letter| self.deliver(letter, turn)) {
+            batch.pop_front();
         }
     }
 
@@ -44,22 +57,28 @@ impl Session {
     }
 
     /// Says what all members of a group say, if there is room.
-    fn hear(&mut self, publication: &Publication, turn: &mut Turn) {
+    fn hear(&mut self, publication: &Publication, turn: &mut Turn) -> bool {
         if !self.state.can_send() {
-            return;
+            return true;
         }
-        let Some(line) = &self.state.line else { return };
+        let Some(line) = &self.state.line else { return true };
         let promised = line.queued.load(Ordering::SeqCst);
         let bytes = self.state.unsent(&turn.out) + promised + publication.frame.bytes.len();
         let limit = self.state.limits.output_bytes_max;
         if bytes <= limit {
-            return self.say(&publication.frame, turn);
+            self.say(&publication.frame, turn);
+            return true;
+        }
+        if !turn.out.is_empty() {
+            // Perhaps the peer reads: it was not tried yet.
+            return false;
         }
         let ends = publication.misses(line);
         self.state.flags.set(Flags::PRESSED);
         if ends {
             self.state.abort(CloseReason::OutputFull { bytes, limit });
         }
+        true
     }
 
     fn say(&mut self, frame: &Frame, turn: &mut Turn) {
@@ -75,3 +94,6 @@ impl Session {
         }
     }
 }
+
+/// Output at which a session that has more letters writes first.
+const POST_BYTES: usize = 64 * 1024;

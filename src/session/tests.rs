@@ -165,7 +165,7 @@ impl Rig {
         let mut batch = Batch::new();
         self.turn.letters.take(&mut batch);
         for letter in batch {
-            self.turn(|session, turn| session.deliver(&letter, turn));
+            self.turn(|session, turn| assert!(session.deliver(&letter, turn)));
         }
     }
 
@@ -490,7 +490,7 @@ fn what_we_send_does_not_put_off_the_first_message() {
     let mut batch = Batch::new();
     rig.turn.letters.take(&mut batch);
     let letter = batch.pop_front().unwrap();
-    rig.turn(|session, turn| session.deliver(&letter, turn));
+    rig.turn(|session, turn| assert!(session.deliver(&letter, turn)));
     assert_eq!(rig.sent, b"news\n");
     rig.turn.now += Duration::from_secs(2);
     rig.turn(Session::tick);
@@ -539,12 +539,12 @@ fn a_frame_that_is_refused_is_not_asked_for_before_there_is_room() {
     let mut batch = Batch::new();
     rig.turn.letters.take(&mut batch);
     while let Some(letter) = batch.pop_front() {
-        rig.turn(|session, turn| session.deliver(&letter, turn));
+        rig.turn(|session, turn| assert!(session.deliver(&letter, turn)));
     }
     assert!(matches!(remote.send(&"y".repeat(1010)), Err(crate::handler::SendError::Full)));
     rig.turn.letters.take(&mut batch);
     while let Some(letter) = batch.pop_front() {
-        rig.turn(|session, turn| session.deliver(&letter, turn));
+        rig.turn(|session, turn| assert!(session.deliver(&letter, turn)));
     }
     assert!(!rig.log.lock().unwrap().iter().any(|line| line == "drain"));
 }

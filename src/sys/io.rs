@@ -1,7 +1,7 @@
 //! What engines do with descriptors: accept, read, write, shut.
 //!
 //! Everything here is one system call, close-on-exec from the start, and never raises SIGPIPE.
-//! `Interrupted` is passed on: a level-triggered loop simply comes back.
+//! `Interrupted` is passed on: loops come back, and where they poll edges they ask the poll again.
 
 use crate::addr::{AnyAddr, UnixAddr};
 use rustix::net::{

@@ -262,9 +262,9 @@ impl<C: Codec> Conversation<C> {
         if !self.turn.letters.is_empty() {
             let mut batch = Batch::new();
             self.turn.letters.take(&mut batch);
-            self.turn(|session, turn| {
-                batch.drain(..).for_each(|letter| session.deliver(&letter, turn));
-            });
+            while !batch.is_empty() {
+                self.turn(|session, turn| session.deliver_from(&mut batch, turn));
+            }
             return true;
         }
         if session.wants_turn() {
