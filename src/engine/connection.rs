@@ -57,10 +57,22 @@ impl Desk {
         wire: Wire<'_>,
         act: impl FnOnce(&mut Session, &mut Turn),
     ) {
+        self.turn_given(session, token, wire, &[], act);
+    }
+
+    /// The same; what the session says may lie within `input`.
+    pub(crate) fn turn_given(
+        &mut self,
+        session: &mut Session,
+        token: u64,
+        wire: Wire<'_>,
+        input: &[u8],
+        act: impl FnOnce(&mut Session, &mut Turn),
+    ) {
         let Desk { turn, spare, frames_per_turn, .. } = self;
-        turn.begin(token, *frames_per_turn, &[]);
+        turn.begin(token, *frames_per_turn, input);
         act(session, turn);
-        settle(session, turn, &[], spare, wire);
+        settle(session, turn, input, spare, wire);
     }
 
     /// Gives the session the first `length` bytes of the scratch buffer.

@@ -3,6 +3,9 @@
 //! A batch is put in order by session first. So a session gets all its letters in one turn, in their order,
 //! and what they have it say leaves with one system call: a member of a busy group costs no more calls
 //! than the owner of a busy [`Remote`](crate::handler::Remote).
+//!
+//! If the whole batch is for the members of one group, its frames are put together once, and each member
+//! writes them from there.
 
 use super::worker::Worker;
 use crate::handler::Letter;
@@ -15,13 +18,17 @@ impl Worker {
     pub(super) fn deliver(&mut self) {
         let mut batch = std::mem::take(&mut self.batch);
         let mut rounds = std::mem::take(&mut self.rounds);
+        let mut chorus = std::mem::take(&mut self.chorus);
         while !batch.is_empty() {
-            let letters = plan(&batch, &mut rounds);
+            let letters = plan(&batch, &mut rounds, &mut chorus);
             for mut round in rounds.chunk_by(|one, next| one.0 == next.0) {
                 while let [(token, _), ..] = round {
                     let mut done = round.len();
                     // If the session is over, its letters are done with.
-                    self.with_session(*token, |session, turn| {
+                    self.with_session_given(*token, &chorus, |session, turn| {
+                        if session.say_together(&chorus, turn) {
+                            return;
+                        }
                         let refused = round.iter().position(|(_, letter)| {
                             !session.deliver(&batch[*letter as usize], turn)
                         });
@@ -34,12 +41,15 @@ impl Worker {
         }
         self.rounds = rounds;
         self.batch = batch;
+        self.chorus = chorus;
     }
 }
 
-/// Plans the rounds for the first letters of the batch and says for how many.
-fn plan(batch: &Batch, rounds: &mut Rounds) -> usize {
+/// Plans the rounds for the first letters of the batch and says for how many. What they all say to all
+/// of the same members goes to `chorus`.
+fn plan(batch: &Batch, rounds: &mut Rounds, chorus: &mut Vec<u8>) -> usize {
     rounds.clear();
+    chorus.clear();
     let (mut letters, mut visits, mut together) = (0, 0, true);
     for letter in batch {
         let receivers = match letter {
@@ -58,6 +68,15 @@ fn plan(batch: &Batch, rounds: &mut Rounds) -> usize {
         for line in publication.receivers() {
             let token = line.token();
             rounds.extend((0..letters).map(|letter| (token, letter)));
+        }
+        for letter in batch.iter().take(letters as usize) {
+            if let Letter::All(publication) = letter {
+                chorus.extend_from_slice(&publication.frame.bytes);
+            }
+            if chorus.len() > CHORUS_BYTES_MAX {
+                chorus.clear();
+                break;
+            }
         }
         return letters as usize;
     }
@@ -85,3 +104,6 @@ impl Letter {
 
 /// Visits that are planned at once, unless a single letter has more receivers.
 const ROUNDS_MAX: usize = 16 * 1024;
+
+/// What is put together at most.
+const CHORUS_BYTES_MAX: usize = 64 * 1024;

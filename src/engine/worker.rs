@@ -63,6 +63,7 @@ pub(crate) struct Worker {
     pub(super) address: Address,
     pub(super) batch: Batch,
     pub(super) rounds: Rounds,
+    pub(super) chorus: Vec<u8>,
     pub(super) doors: Doors,
     stop_by: Option<Instant>,
 }
@@ -99,6 +100,7 @@ impl Worker {
             address,
             batch: VecDeque::new(),
             rounds: Rounds::default(),
+            chorus: Vec::new(),
             doors: Doors::new(),
             stop_by: None,
         })
@@ -250,10 +252,20 @@ impl Worker {
 
     /// A turn for the session at `token`, if there still is one.
     pub(super) fn with_session(&mut self, token: u64, act: impl FnOnce(&mut Session, &mut Turn)) {
+        self.with_session_given(token, &[], act);
+    }
+
+    /// The same; a stream may write from `input`.
+    pub(super) fn with_session_given(
+        &mut self,
+        token: u64,
+        input: &[u8],
+        act: impl FnOnce(&mut Session, &mut Turn),
+    ) {
         let Worker { actors, desk, .. } = self;
         match actors.get_mut(token) {
             Some(Actor::Stream(Stream { socket, session, .. })) => {
-                desk.turn(session, token, Wire::Stream(socket.as_fd()), act);
+                desk.turn_given(session, token, Wire::Stream(socket.as_fd()), input, act);
             }
             Some(Actor::Memory(stream)) => stream.turn(desk, token, act),
             Some(Actor::Peer(peer)) => peer.turn(desk, token, act),

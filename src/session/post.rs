@@ -81,6 +81,23 @@ impl Session {
         true
     }
 
+    /// Says what several frames of a group make together, from where they lie. False if it cannot be done
+    /// so: then the letters are to be delivered.
+    pub(crate) fn say_together(&mut self, frames: &[u8], turn: &mut Turn) -> bool {
+        let Some(line) = &self.state.line else { return false };
+        let promised = line.queued.load(Ordering::SeqCst);
+        let bytes = self.state.unsent(&turn.out) + promised + frames.len();
+        let said = self.state.can_send()
+            && self.state.backlog.is_none()
+            && !self.state.keeps_messages()
+            && bytes <= self.state.limits.output_bytes_max
+            && turn.out.lend(frames, &turn.input);
+        if said && bytes > self.state.low_mark() {
+            self.state.flags.set(Flags::PRESSED);
+        }
+        said
+    }
+
     fn say(&mut self, frame: &Frame, turn: &mut Turn) {
         let pushed = turn.out.push(self.state.keeps_messages(), |out| {
             let start = out.len();
