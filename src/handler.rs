@@ -20,16 +20,17 @@
 
 mod context;
 mod group;
+mod letter;
 mod reason;
 mod remote;
 mod state;
 
 pub use context::{Context, Side};
-pub(crate) use group::{Frame, Publication};
-pub use group::{Group, Membership, OnSlow};
+pub use group::{Group, Membership};
+pub(crate) use letter::{Frame, Letter, Line, Publication, What};
+pub use letter::{OnSlow, SendError};
 pub use reason::CloseReason;
-pub(crate) use remote::{Letter, Line, What};
-pub use remote::{Remote, SendError};
+pub use remote::Remote;
 pub(crate) use state::{Flags, Phase, State, TICK, Turn};
 
 use crate::codec::Codec;

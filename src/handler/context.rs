@@ -1,7 +1,8 @@
 //! The context of a callback: the session's way to its peer and to its engine.
 
+use super::letter::SendError;
 use super::reason::CloseReason;
-use super::remote::{Remote, SendError};
+use super::remote::Remote;
 use super::state::{Flags, State, TICK, Turn};
 use crate::addr::Peer;
 use crate::codec::Codec;

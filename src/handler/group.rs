@@ -8,12 +8,12 @@
 //! What waits for a worker is bounded in bytes, and what a member has not read yet by its own hard
 //! limit. So a member that does not read costs the others nothing: [`OnSlow`] says what becomes of it.
 
-use super::remote::{Letter, Line, Remote, SendError, What};
+use super::letter::{Charge, Frame, Letter, Line, OnSlow, Publication, SendError, What, miss};
+use super::remote::Remote;
 use crate::codec::Codec;
 use crate::mailbox::Mailbox;
 use std::collections::HashMap;
 use std::fmt;
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -74,20 +74,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Group<C: Codec> {
     shared: Arc<Shared>,
     codec: C,
-}
-
-/// What becomes of a member that does not take a frame because it reads too slowly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OnSlow {
-    /// It misses the frame, keeps its place, and `on_drain` is called when it has caught up;
-    /// [`Context::missed`](super::Context::missed) says how much it lacks. For what is soon out of
-    /// date, such as prices.
-    Drop,
-    /// Its session ends at once, with
-    /// [`CloseReason::OutputFull`](super::CloseReason::OutputFull). For what must be whole or not at
-    /// all, such as a chat.
-    Close,
 }
 
 /// A session's place in a [`Group`]; dropping it leaves the group.
@@ -315,82 +301,6 @@ impl fmt::Debug for Membership {
 
 fn address(letters: &Arc<Mailbox<Letter>>) -> usize {
     Arc::as_ptr(letters).addr()
-}
-
-/// A frame as it was encoded, shared by all who get it.
-#[derive(Clone, Debug)]
-pub(crate) struct Frame {
-    pub(crate) bytes: Arc<[u8]>,
-    /// What a datagram sends of it.
-    pub(crate) body: Range<usize>,
-}
-
-/// A frame for those members that one worker has.
-#[derive(Debug)]
-pub(crate) struct Publication {
-    pub(crate) frame: Frame,
-    members: Arc<Vec<Arc<Line>>>,
-    except: Option<Arc<Line>>,
-    on_slow: OnSlow,
-    missed: Arc<AtomicU64>,
-    #[allow(dead_code, reason = "it counts as long as it lives")]
-    charge: Charge,
-}
-
-impl Publication {
-    pub(crate) fn receivers(&self) -> impl Iterator<Item = &Arc<Line>> {
-        let is_excepted =
-            |line: &Arc<Line>| self.except.as_ref().is_some_and(|except| Arc::ptr_eq(except, line));
-        self.members.iter().filter(move |line| !is_excepted(line))
-    }
-
-    /// At most how many [`receivers`](Publication::receivers) there are.
-    pub(crate) fn receivers_max(&self) -> usize {
-        self.members.len()
-    }
-
-    /// Whether the other one has the same receivers.
-    pub(crate) fn goes_with(&self, other: &Publication) -> bool {
-        let except = self.except.as_ref().map(Arc::as_ptr);
-        Arc::ptr_eq(&self.members, &other.members)
-            && except == other.except.as_ref().map(Arc::as_ptr)
-    }
-
-    /// This member cannot take it. True if its session ends by that.
-    pub(crate) fn misses(&self, line: &Line) -> bool {
-        match self.on_slow {
-            OnSlow::Drop => {
-                miss(line, &self.missed);
-                false
-            }
-            OnSlow::Close => true,
-        }
-    }
-}
-
-fn miss(line: &Line, all: &AtomicU64) {
-    line.missed.fetch_add(1, Ordering::Relaxed);
-    all.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Room taken in a worker's queue, given back when the letter is gone.
-#[derive(Debug)]
-struct Charge {
-    waiting: Arc<AtomicUsize>,
-    bytes: usize,
-}
-
-impl Charge {
-    fn new(waiting: &Arc<AtomicUsize>, bytes: usize) -> Charge {
-        waiting.fetch_add(bytes, Ordering::SeqCst);
-        Charge { waiting: waiting.clone(), bytes }
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.waiting.fetch_sub(self.bytes, Ordering::SeqCst);
-    }
 }
 
 /// What may wait for a worker, in bytes: a second's work for a few hundred members.

@@ -4,8 +4,8 @@
 //! small, because an idle connection is little else.
 
 use super::Side;
+use super::letter::{Letter, Line};
 use super::reason::CloseReason;
-use super::remote::{Letter, Line};
 use crate::addr::Peer;
 use crate::buffer::Out;
 use crate::limits::Limits;

@@ -1,0 +1,290 @@
+//! Letters: what reaches a session from elsewhere, and the line that it comes by.
+
+use crate::addr::Peer;
+use crate::codec::FrameError;
+use crate::mailbox::{Full, Mailbox};
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+/// Why a frame was not taken.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SendError {
+    /// It does not fit now; `on_drain` will be called.
+    Full,
+    /// It is larger than all the room there ever is.
+    TooLarge {
+        /// Its size in bytes, encoded.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The session is over, or its sending side is.
+    Closed,
+    /// It cannot be encoded.
+    Frame(FrameError),
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SendError::Full => f.write_str("no room for this frame now"),
+            SendError::TooLarge { bytes, limit } => {
+                write!(f, "frame of {bytes} bytes can never fit into the limit of {limit}")
+            }
+            SendError::Closed => f.write_str("session is closed"),
+            SendError::Frame(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SendError {}
+
+/// What a session and its remotes share.
+#[derive(Debug)]
+pub(crate) struct Line {
+    /// Where the session lives in its worker; set before the worker looks into its mailbox.
+    token: AtomicU64,
+    letters: Arc<Mailbox<Letter>>,
+    peer: Peer,
+    bytes_max: usize,
+    /// Bytes in letters that were not delivered yet.
+    pub(crate) queued: AtomicUsize,
+    /// The session's unsent output as of its last turn.
+    pub(crate) unsent: AtomicUsize,
+    /// Somebody was told `Full` since the last `on_drain`.
+    pub(crate) starved: AtomicBool,
+    pub(crate) closed: AtomicBool,
+    /// Frames of groups that there was no room for.
+    pub(crate) missed: AtomicU64,
+    pub(super) waking: AtomicBool,
+    pub(super) shutting: AtomicBool,
+    pub(super) closing: AtomicBool,
+    pub(super) aborting: AtomicBool,
+}
+
+/// What lies in the mailbox of a worker.
+#[derive(Debug)]
+pub(crate) enum Letter {
+    To(Arc<Line>, What),
+    /// A frame for all members of a group that the worker has.
+    All(Box<Publication>),
+}
+
+/// What one session is told.
+#[derive(Debug)]
+pub(crate) enum What {
+    Send(Frame),
+    Wake,
+    ShutdownWrite,
+    Close,
+    Abort,
+    /// So many bytes wait for it, and the limit is this.
+    Overflow {
+        bytes: usize,
+        limit: usize,
+    },
+    /// Look whether there is room again for somebody who was told `Full`.
+    Room,
+}
+
+impl Line {
+    /// The token of a session that no worker has yet.
+    pub(crate) const NOWHERE: u64 = u64::MAX;
+
+    pub(crate) fn new(
+        token: u64,
+        letters: Arc<Mailbox<Letter>>,
+        peer: Peer,
+        bytes_max: usize,
+    ) -> Line {
+        Line {
+            token: AtomicU64::new(token),
+            letters,
+            peer,
+            bytes_max,
+            queued: AtomicUsize::new(0),
+            unsent: AtomicUsize::new(0),
+            starved: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            missed: AtomicU64::new(0),
+            waking: AtomicBool::new(false),
+            shutting: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            aborting: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn token(&self) -> u64 {
+        self.token.load(Ordering::Acquire)
+    }
+
+    /// The session has moved into this place.
+    pub(crate) fn settle_at(&self, token: u64) {
+        self.token.store(token, Ordering::Release);
+    }
+
+    pub(super) fn room(&self) -> usize {
+        let waiting = self.queued.load(Ordering::SeqCst) + self.unsent.load(Ordering::SeqCst);
+        self.bytes_max.saturating_sub(waiting)
+    }
+
+    pub(super) fn letters(&self) -> &Arc<Mailbox<Letter>> {
+        &self.letters
+    }
+
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Ends the session at once: with `what`, unless an end is on its way already.
+    pub(super) fn cut(self: &Arc<Line>, what: What) {
+        self.once(&self.aborting, what);
+    }
+
+    pub(super) fn send(self: &Arc<Line>, frame: Frame) -> Result<(), SendError> {
+        // What comes behind a close that is on its way would be dropped in silence.
+        if [&self.closed, &self.shutting, &self.closing]
+            .iter()
+            .any(|end| end.load(Ordering::Acquire))
+        {
+            return Err(SendError::Closed);
+        }
+        let length = frame.bytes.len();
+        if length > self.bytes_max {
+            return Err(SendError::TooLarge { bytes: length, limit: self.bytes_max });
+        }
+        let queued = self.queued.fetch_add(length, Ordering::SeqCst);
+        let fits = queued + length + self.unsent.load(Ordering::SeqCst) <= self.bytes_max;
+        if fits && self.post(What::Send(frame)).is_ok() {
+            return Ok(());
+        }
+        self.queued.fetch_sub(length, Ordering::SeqCst);
+        self.starve();
+        Err(SendError::Full)
+    }
+
+    /// Has `on_drain` called once there is room.
+    pub(super) fn starve(self: &Arc<Line>) {
+        if !self.starved.swap(true, Ordering::SeqCst) {
+            self.post_beyond(What::Room);
+        }
+    }
+
+    /// Sends a letter of which one at a time is enough.
+    pub(super) fn once(self: &Arc<Line>, pending: &AtomicBool, what: What) {
+        if !self.closed.load(Ordering::Acquire) && !pending.swap(true, Ordering::SeqCst) {
+            self.post_beyond(what);
+        }
+    }
+
+    /// `on_wake` is about to be called: later wakes are new ones.
+    pub(crate) fn woken(&self) {
+        self.waking.store(false, Ordering::SeqCst);
+    }
+
+    /// The session closed its sending side itself: remotes cannot send either.
+    pub(crate) fn shut(&self) {
+        self.shutting.store(true, Ordering::SeqCst);
+    }
+
+    fn post(self: &Arc<Line>, what: What) -> Result<(), Full> {
+        self.letters.push(Letter::To(self.clone(), what))
+    }
+
+    fn post_beyond(self: &Arc<Line>, what: What) {
+        self.letters.push_beyond(Letter::To(self.clone(), what));
+    }
+}
+
+/// What becomes of a member that does not take a frame because it reads too slowly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnSlow {
+    /// It misses the frame, keeps its place, and `on_drain` is called when it has caught up;
+    /// [`Context::missed`](super::Context::missed) says how much it lacks. For what is soon out of
+    /// date, such as prices.
+    Drop,
+    /// Its session ends at once, with
+    /// [`CloseReason::OutputFull`](super::CloseReason::OutputFull). For what must be whole or not at
+    /// all, such as a chat.
+    Close,
+}
+
+/// A frame as it was encoded, shared by all who get it.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    pub(crate) bytes: Arc<[u8]>,
+    /// What a datagram sends of it.
+    pub(crate) body: Range<usize>,
+}
+
+/// A frame for those members that one worker has.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    pub(crate) frame: Frame,
+    pub(super) members: Arc<Vec<Arc<Line>>>,
+    pub(super) except: Option<Arc<Line>>,
+    pub(super) on_slow: OnSlow,
+    pub(super) missed: Arc<AtomicU64>,
+    #[allow(dead_code, reason = "it counts as long as it lives")]
+    pub(super) charge: Charge,
+}
+
+impl Publication {
+    pub(crate) fn receivers(&self) -> impl Iterator<Item = &Arc<Line>> {
+        let is_excepted =
+            |line: &Arc<Line>| self.except.as_ref().is_some_and(|except| Arc::ptr_eq(except, line));
+        self.members.iter().filter(move |line| !is_excepted(line))
+    }
+
+    /// At most how many [`receivers`](Publication::receivers) there are.
+    pub(crate) fn receivers_max(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether the other one has the same receivers.
+    pub(crate) fn goes_with(&self, other: &Publication) -> bool {
+        let except = self.except.as_ref().map(Arc::as_ptr);
+        Arc::ptr_eq(&self.members, &other.members)
+            && except == other.except.as_ref().map(Arc::as_ptr)
+    }
+
+    /// This member cannot take it. True if its session ends by that.
+    pub(crate) fn misses(&self, line: &Line) -> bool {
+        match self.on_slow {
+            OnSlow::Drop => {
+                miss(line, &self.missed);
+                false
+            }
+            OnSlow::Close => true,
+        }
+    }
+}
+
+pub(super) fn miss(line: &Line, all: &AtomicU64) {
+    line.missed.fetch_add(1, Ordering::Relaxed);
+    all.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Room taken in a worker's queue, given back when the letter is gone.
+#[derive(Debug)]
+pub(super) struct Charge {
+    waiting: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Charge {
+    pub(super) fn new(waiting: &Arc<AtomicUsize>, bytes: usize) -> Charge {
+        waiting.fetch_add(bytes, Ordering::SeqCst);
+        Charge { waiting: waiting.clone(), bytes }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.waiting.fetch_sub(self.bytes, Ordering::SeqCst);
+    }
+}
