@@ -2,7 +2,7 @@
 
 use super::connection::{Desk, Wire};
 use super::worker::is_transient;
-use crate::poll::{Event, Interest, Trigger};
+use crate::poll::{Event, Interest, Poll, Trigger};
 use crate::session::Session;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,27 +20,32 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// True if the poll has to be asked again: it reports an edge once, and this read was not the last.
     #[inline]
-    #[must_use]
-    pub(super) fn react(&mut self, event: Event, desk: &mut Desk) -> bool {
+    pub(super) fn react(&mut self, event: Event, desk: &mut Desk, poll: &Poll) {
         let Stream { socket, session, .. } = self;
         let socket = socket.as_fd();
         if event.write && session.wants_output() {
             desk.turn(session, event.token, Wire::Stream(socket), |_, _| {});
         }
         if !event.read || !session.wants_input() {
-            return false;
+            return;
         }
         let more = match desk.read(session, event.token, socket, false) {
             Ok(length) => length > 0 && (event.more || length == desk.scratch.size()),
             Err(error) if is_transient(&error) => error.kind() == io::ErrorKind::Interrupted,
-            Err(error) => {
-                session.lost(error);
-                false
-            }
+            Err(error) => return session.lost(error),
         };
-        more && self.trigger == Trigger::Edge
+        if more && self.trigger == Trigger::Edge {
+            self.look_again(event.token, poll);
+        }
+    }
+
+    /// The poll reports an edge once, and this read was not the last.
+    #[cold]
+    fn look_again(&mut self, token: u64, poll: &Poll) {
+        if let Err(error) = poll.again(self.socket.as_fd(), token, self.interest) {
+            self.session.lost(error);
+        }
     }
 
     /// Waits for input and for nothing else, as after most messages: there is nothing to update.

@@ -137,6 +137,10 @@ impl Worker {
             }
             self.expire();
             self.grant_turns();
+            // What sessions sent to each other: to look at the sockets first would be in vain.
+            if !self.address.letters.is_empty() {
+                self.collect();
+            }
             self.reopen();
         }
     }
@@ -197,12 +201,7 @@ impl Worker {
         let Worker { actors, desk, poll, .. } = self;
         match actors.get_mut(event.token) {
             Some(Actor::Stream(stream)) => {
-                if stream.react(event, desk) {
-                    let Stream { socket, session, interest, .. } = stream;
-                    if let Err(error) = poll.again(socket.as_fd(), event.token, *interest) {
-                        session.lost(error);
-                    }
-                }
+                stream.react(event, desk, poll);
                 if !stream.is_steady() {
                     self.update(event.token);
                 }
