@@ -193,7 +193,7 @@ impl State {
                         Some(seat) => group.send_except(&line, &seat.remote),
                         None => group.send(&line),
                     };
-                    self.lost += u64::from(sent.is_err());
+                    self.lost += u64::from(matches!(sent, Err(SendError::Full)));
                 }
                 Effect::Enter(id, room) => {
                     let new = || Group::new(Lines::default(), OnSlow::Close);

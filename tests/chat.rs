@@ -530,6 +530,11 @@ fn caps_hold_at_their_limit() {
     party.line(2, "12345\x1b"); // six characters for one
     party.line(2, "123\x1b");
     assert_eq!(party.heard(1), ["ben: 123456789", r"ben: 123\u{1b}"]);
+    // The text counts, and not the command around it; and no text keeps anybody from leaving.
+    party.line(2, "/msg ann 123456789");
+    party.line(2, "/msg ann 1234567890");
+    party.line(2, &format!("/quit {}", "\x01".repeat(2_000)));
+    assert_eq!(party.heard(1), ["< ben: 123456789", "- ben left x"]);
     party.is_consistent();
 }
 

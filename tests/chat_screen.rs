@@ -313,6 +313,37 @@ fn a_lost_connection_is_made_again_with_nick_and_room() {
 }
 
 #[test]
+fn what_is_typed_before_the_answer_is_neither_sent_nor_a_nick() {
+    let mut server = Server::new();
+    let mut terminal = Terminal::of_client(&server, &[]);
+    let (stream, _) = server.listener.accept().unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    server.talk = Some((BufReader::new(stream.try_clone().unwrap()), stream));
+    server.hears("ann");
+    terminal.types("", "hello");
+    terminal.press("\r");
+    terminal.until("why not", |rows| rows.concat().contains("has not let us in yet"));
+    server.says("+ ann joined lobby");
+    server.hears("/who");
+    terminal.types("", "now");
+    terminal.press("\r");
+    server.hears("now");
+    // A nick that is refused is another matter.
+    server.talk = None;
+    let (stream, _) = server.listener.accept().unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    server.talk = Some((BufReader::new(stream.try_clone().unwrap()), stream));
+    server.hears("ann");
+    server.says("! somebody is called ann already; send another nick");
+    terminal.until("the refusal", |rows| rows.concat().contains("somebody is called ann"));
+    terminal.types("", "anna");
+    terminal.press("\r");
+    server.hears("anna");
+    server.says("+ anna joined lobby");
+    server.hears("/who");
+}
+
+#[test]
 fn control_d_leaves() {
     let (mut server, mut terminal) = start(&[]);
     terminal.press("\x04");

@@ -307,7 +307,8 @@ fn a_plain_client_takes_lines_and_ends_once_all_is_answered() {
     for engine in ENGINES {
         let server = Server::on(engine, "plain", &[]);
         let mut ann = server.person("ann");
-        let ben = run(server.client("ben").args(["--room", "rust"]), b"/who\n/leave\nhello\n/who");
+        let input = b"/who\n/leave\nhello\nno \xff text\r\n/who";
+        let ben = run(server.client("ben").args(["--room", "rust"]), input);
         assert!(ben.status.success(), "{engine}: {ben:?}");
         let out = String::from_utf8(ben.stdout).unwrap();
         let lines: Vec<&str> = out.lines().filter(|line| !line.starts_with('#')).collect();
@@ -320,6 +321,7 @@ fn a_plain_client_takes_lines_and_ends_once_all_is_answered() {
         ];
         assert_eq!(lines, expected, "{engine}");
         ann.until("ben: hello");
+        ann.until("ben: no \u{fffd} text");
         ann.until("- ben left lobby");
     }
 }
@@ -338,6 +340,11 @@ fn a_plain_client_says_what_is_wrong_on_one_line() {
     wrong(&mut server.client("ann"), "somebody is called ann already");
     wrong(&mut server.client("b:b"), "a name has no : in it");
     wrong(&mut example("chat_client"), "no ENDPOINT");
+    let long = format!("one\n{}\nthree", "x".repeat(9_000));
+    let ended = run(&mut server.client("lou"), long.as_bytes());
+    let error = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!((ended.status.code(), error.lines().count()), (Some(1), 1), "{error}");
+    assert!(error.contains("8192"), "{error}");
     drop(ann);
 
     // The server goes while the input is still open.

@@ -193,9 +193,6 @@ impl Hall {
             return self.login(id, line.trim_end(), now, effects);
         };
         let (name, room) = (named.name.clone(), named.room.clone());
-        if line.len() > self.caps.text_bytes_max {
-            return effects.push(to(id, &self.too_long()));
-        }
         match Request::parse(line) {
             Ok(Request::Say(text)) => {
                 self.speak(id, &room, Spoken::Message(name, text), now, effects)
@@ -217,6 +214,8 @@ impl Hall {
             ),
             Ok(Request::Help) => help(id, effects),
             Ok(Request::Quit(text)) => {
+                // Who goes, goes; of words that are too long nothing is said.
+                let text = text.filter(|text| text.as_str().len() <= self.caps.text_bytes_max);
                 self.remove(id, text, effects);
                 effects.push(Effect::Cut(id, Why::Quit));
             }

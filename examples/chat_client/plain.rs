@@ -3,10 +3,11 @@
 use crate::chat::event::Event;
 use crate::chat::text::inert;
 use crate::session::{News, Session};
+use sockeye::ErrorKind;
 use sockeye::client::FramedReader;
 use sockeye::codec::Lines;
 use std::error::Error;
-use std::io::{self, Write};
+use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -35,18 +36,32 @@ pub fn run(session: &Arc<Session>, mut reader: FramedReader<Lines>) -> Result<()
 
 /// Sends what is typed or piped, then leaves.
 fn feed(session: &Session) {
-    let lines = io::stdin().lines().map_while(Result::ok);
-    for line in lines {
-        // A lost connection is seen, and told, by who reads from it.
-        if session.send(&line).is_err() {
-            return;
+    let mut input = io::stdin().lock();
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        match input.read_until(b'\n', &mut bytes) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) => fail(&format!("standard input: {error}")),
+        }
+        let line = String::from_utf8_lossy(&bytes);
+        match session.send(line.trim_end_matches(['\r', '\n'])) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::BadFrame => fail(&error.to_string()),
+            // A lost connection is seen, and told, by who reads from it.
+            Err(_) => return,
         }
     }
     if session.quit().is_ok() {
         thread::sleep(DRAIN);
-        eprintln!("chat_client: the server did not end the chat within {} s", DRAIN.as_secs());
-        std::process::exit(1);
+        fail(&format!("the server did not end the chat within {} s", DRAIN.as_secs()));
     }
+}
+
+fn fail(why: &str) -> ! {
+    eprintln!("chat_client: {why}");
+    std::process::exit(1);
 }
 
 const DRAIN: Duration = Duration::from_secs(10);

@@ -3,6 +3,7 @@
 use crate::chat::event::Event;
 use crate::chat::name::Name;
 use crate::chat::request::Request;
+use sockeye::ErrorKind;
 use sockeye::client::{Client, FramedReader, FramedWriter};
 use sockeye::codec::Lines;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,7 +21,19 @@ struct State {
     /// Where we are, or want to be.
     room: Option<Name>,
     has_entered: bool,
+    /// The server did not take the nick: the next line is another one.
+    is_refused: bool,
     is_over: bool,
+}
+
+/// What became of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    Yes,
+    /// There is no connection.
+    NotConnected,
+    /// The server has not said yet that we are in.
+    TooEarly,
 }
 
 /// What a line meant to us.
@@ -37,8 +50,8 @@ pub enum News {
 
 impl Session {
     pub fn new(endpoint: String, nick: Name, room: Option<Name>) -> Session {
-        let (nick, has_entered, is_over) = (nick.to_string(), false, false);
-        let state = State { writer: None, nick, room, has_entered, is_over };
+        let (nick, has_entered, is_refused, is_over) = (nick.to_string(), false, false, false);
+        let state = State { writer: None, nick, room, has_entered, is_refused, is_over };
         Session { endpoint, state: Mutex::new(state) }
     }
 
@@ -49,23 +62,41 @@ impl Session {
         reader.set_timeout(None); // a chat may be quiet for hours
         let mut state = self.state();
         writer.send(&state.nick)?;
-        (state.writer, state.has_entered) = (Some(writer), false);
+        (state.writer, state.has_entered, state.is_refused) = (Some(writer), false, false);
         Ok(reader)
     }
 
-    /// Sends a line as it was typed. False if there is no connection.
-    pub fn send(&self, line: &str) -> Result<bool, sockeye::Error> {
+    /// Sends a line as it was typed.
+    ///
+    /// After an error the line may have been sent in part, so nothing follows it on this connection: it is
+    /// closed, as whoever reads will see. Not so for a line that is none.
+    pub fn send(&self, line: &str) -> Result<Sent, sockeye::Error> {
         let mut state = self.state();
-        state.is_over |= matches!(Request::parse(line), Ok(Request::Quit(_)));
-        if !state.has_entered && !line.starts_with('/') {
-            // The nick was refused, and this is another one.
-            state.nick = line.trim().to_owned();
+        let quits = matches!(Request::parse(line), Ok(Request::Quit(_)));
+        state.is_over |= quits;
+        if state.writer.is_some() && !state.has_entered && !quits {
+            if !state.is_refused {
+                return Ok(Sent::TooEarly);
+            }
+            if !line.starts_with('/') {
+                state.nick = line.trim().to_owned();
+                state.is_refused = false;
+            }
         }
-        state.writer.as_mut().map_or(Ok(false), |writer| writer.send(line).map(|()| true))
+        let Some(writer) = &mut state.writer else { return Ok(Sent::NotConnected) };
+        match writer.send(line) {
+            Ok(()) => Ok(Sent::Yes),
+            Err(error) if error.kind() == ErrorKind::BadFrame => Err(error),
+            Err(error) => {
+                let _ = writer.shutdown_write();
+                state.writer = None;
+                Err(error)
+            }
+        }
     }
 
     /// Leaves: what is under way still comes, then the server closes.
-    pub fn quit(&self) -> Result<bool, sockeye::Error> {
+    pub fn quit(&self) -> Result<Sent, sockeye::Error> {
         self.send(&Request::Quit(None).to_string())
     }
 
@@ -88,7 +119,10 @@ impl Session {
             Event::Renamed(before, after) if before.as_str() == state.nick => {
                 state.nick = after.to_string();
             }
-            Event::Refused(_) if !state.has_entered => return Ok(News::Shut),
+            Event::Refused(_) if !state.has_entered => {
+                state.is_refused = true;
+                return Ok(News::Shut);
+            }
             _ => {}
         }
         Ok(News::Other)

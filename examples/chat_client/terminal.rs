@@ -9,7 +9,7 @@ use crate::chat::event::Event;
 use crate::chat::request::Request;
 use crate::known::{Assistant, Known};
 use crate::screen::{Screen, rings};
-use crate::session::{News, Session};
+use crate::session::{News, Sent, Session};
 use jiff::{SignedDuration, Zoned};
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
@@ -52,8 +52,11 @@ pub fn run(session: Arc<Session>, reader: FramedReader<Lines>) -> Result<(), Box
         // What is pasted may have several.
         for line in typed.lines().filter(|line| !line.trim().is_empty()) {
             match session.send(line) {
-                Ok(true) => {}
-                Ok(false) => complaints.refuse("not sent: there is no connection"),
+                Ok(Sent::Yes) => {}
+                Ok(Sent::NotConnected) => complaints.refuse("not sent: there is no connection"),
+                Ok(Sent::TooEarly) => {
+                    complaints.refuse("not sent: the server has not let us in yet")
+                }
                 Err(error) => complaints.refuse(&format!("not sent: {error}")),
             }
         }
@@ -61,7 +64,7 @@ pub fn run(session: Arc<Session>, reader: FramedReader<Lines>) -> Result<(), Box
             break;
         }
     }
-    if session.is_over() || matches!(session.quit(), Ok(true)) {
+    if session.is_over() || matches!(session.quit(), Ok(Sent::Yes)) {
         let _ = end.recv_timeout(FAREWELL); // late or never, we go
     }
     Ok(())
