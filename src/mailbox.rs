@@ -39,7 +39,8 @@ impl Bell {
 
     /// Wakes the worker if it has announced its sleep.
     pub(crate) fn ring(&self) {
-        if self.asleep.swap(false, Ordering::SeqCst) {
+        // The look alone spares a busy worker's senders a locked write.
+        if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
             self.waker.wake_by_ref();
         }
     }

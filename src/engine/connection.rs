@@ -57,22 +57,35 @@ impl Desk {
         wire: Wire<'_>,
         act: impl FnOnce(&mut Session, &mut Turn),
     ) {
-        self.turn_given(session, token, wire, &[], act);
+        let Desk { turn, spare, frames_per_turn, .. } = self;
+        turn.begin(token, *frames_per_turn, &[]);
+        act(session, turn);
+        settle(session, turn, &[], spare, wire);
     }
 
-    /// The same; what the session says may lie within `input`.
-    pub(crate) fn turn_given(
+    /// Has a stream's session say frames that were put together for many, if it has nothing else to say.
+    /// False if it has: nothing is said then. As long as the kernel takes them all, nothing about the
+    /// session has to be asked afterwards.
+    pub(crate) fn sing(
         &mut self,
         session: &mut Session,
         token: u64,
         wire: Wire<'_>,
-        input: &[u8],
-        act: impl FnOnce(&mut Session, &mut Turn),
-    ) {
+        frames: &[u8],
+    ) -> Sung {
+        if !session.can_sing(frames.len()) {
+            return Sung::Nothing;
+        }
+        let written = wire.send(frames);
+        if matches!(written, Ok(count) if count == frames.len()) {
+            session.sang(self.turn.now);
+            return Sung::All;
+        }
         let Desk { turn, spare, frames_per_turn, .. } = self;
-        turn.begin(token, *frames_per_turn, input);
-        act(session, turn);
-        settle(session, turn, input, spare, wire);
+        turn.begin(token, *frames_per_turn, &[]);
+        session.say_together(frames, turn);
+        settle_any(session, turn, &[], spare, wire, Some(written));
+        Sung::Some
     }
 
     /// Gives the session the first `length` bytes of the scratch buffer.
@@ -196,6 +209,15 @@ impl Desk {
         settle(session, turn, &[], spare, wire);
         handled
     }
+}
+
+/// What became of frames that were put together: see [`Desk::sing`].
+#[derive(PartialEq)]
+pub(crate) enum Sung {
+    Nothing,
+    /// As far as the kernel took them; the session has the rest.
+    Some,
+    All,
 }
 
 /// Where a session's output goes.

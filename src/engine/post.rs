@@ -4,52 +4,87 @@
 //! and what they have it say leaves with one system call: a member of a busy group costs no more calls
 //! than the owner of a busy [`Remote`](crate::handler::Remote).
 //!
-//! If the whole batch is for the members of one group, its frames are put together once, and each member
-//! writes them from there.
+//! If the whole batch is for the members of one group, there is nothing to sort: its frames are put
+//! together once, and each member writes them from there.
 
-use super::worker::Worker;
+use super::connection::{Sung, Wire};
+use super::stream::Stream;
+use super::worker::{Actor, Worker};
 use crate::handler::Letter;
 use crate::session::Batch;
+use std::os::fd::AsFd;
 
-/// Who gets which letter: the session's token and the letter's place in the batch.
+/// Whom a letter goes to, and which one it is.
 pub(super) type Rounds = Vec<(u64, u32)>;
 
 impl Worker {
+    /// Delivers the batch.
     pub(super) fn deliver(&mut self) {
         let mut batch = std::mem::take(&mut self.batch);
         let mut rounds = std::mem::take(&mut self.rounds);
         let mut chorus = std::mem::take(&mut self.chorus);
         while !batch.is_empty() {
-            let letters = plan(&batch, &mut rounds, &mut chorus);
-            for mut round in rounds.chunk_by(|one, next| one.0 == next.0) {
-                while let [(token, _), ..] = round {
-                    let mut done = round.len();
-                    // If the session is over, its letters are done with.
-                    self.with_session_given(*token, &chorus, |session, turn| {
-                        if session.say_together(&chorus, turn) {
-                            return;
+            let (letters, together) = portion(&batch);
+            match &batch[0] {
+                Letter::All(publication) if together => {
+                    put_together(&batch, letters, &mut chorus);
+                    for line in publication.receivers() {
+                        let token = line.token();
+                        if !self.sing(token, &chorus) {
+                            self.give(token, &batch, 0..letters);
                         }
-                        let refused = round.iter().position(|(_, letter)| {
-                            !session.deliver(&batch[*letter as usize], turn)
-                        });
-                        done = refused.unwrap_or(round.len());
-                    });
-                    round = &round[done..];
+                    }
+                }
+                _ => {
+                    sort(&batch, letters, &mut rounds);
+                    for round in rounds.chunk_by(|one, next| one.0 == next.0) {
+                        let letters = round.iter().map(|(_, letter)| *letter);
+                        self.give(round[0].0, &batch, letters);
+                    }
                 }
             }
-            batch.drain(..letters);
+            batch.drain(..letters as usize);
         }
         self.rounds = rounds;
         self.batch = batch;
         self.chorus = chorus;
     }
+
+    /// Gives a session its letters, in as few turns as can be. If it is over, they are done with.
+    fn give(&mut self, token: u64, batch: &Batch, letters: impl Iterator<Item = u32>) {
+        let mut letters = letters.peekable();
+        let mut is_there = true;
+        while is_there && letters.peek().is_some() {
+            is_there = false;
+            self.with_session(token, |session, turn| {
+                is_there = true;
+                while letters
+                    .next_if(|letter| session.deliver(&batch[*letter as usize], turn))
+                    .is_some()
+                {}
+            });
+        }
+    }
+
+    /// Has a stream's session say the frames of a group. False if it needs the letters.
+    fn sing(&mut self, token: u64, chorus: &[u8]) -> bool {
+        let Worker { actors, desk, .. } = self;
+        let Some(Actor::Stream(Stream { socket, session, .. })) = actors.get_mut(token) else {
+            return false;
+        };
+        if chorus.is_empty() {
+            return false;
+        }
+        let sung = desk.sing(session, token, Wire::Stream(socket.as_fd()), chorus);
+        if sung == Sung::Some {
+            self.update(token);
+        }
+        sung != Sung::Nothing
+    }
 }
 
-/// Plans the rounds for the first letters of the batch and says for how many. What they all say to all
-/// of the same members goes to `chorus`.
-fn plan(batch: &Batch, rounds: &mut Rounds, chorus: &mut Vec<u8>) -> usize {
-    rounds.clear();
-    chorus.clear();
+/// How many letters to bring now, and whether all of them are for the same members of one group.
+fn portion(batch: &Batch) -> (u32, bool) {
     let (mut letters, mut visits, mut together) = (0, 0, true);
     for letter in batch {
         let receivers = match letter {
@@ -63,23 +98,25 @@ fn plan(batch: &Batch, rounds: &mut Rounds, chorus: &mut Vec<u8>) -> usize {
         visits += receivers;
         letters += 1;
     }
-    if let (true, Letter::All(publication)) = (together, &batch[0]) {
-        // A group that talks: there is nothing to sort.
-        for line in publication.receivers() {
-            let token = line.token();
-            rounds.extend((0..letters).map(|letter| (token, letter)));
+    (letters, together)
+}
+
+/// Puts the frames of letters together, unless that would be too much.
+fn put_together(batch: &Batch, letters: u32, chorus: &mut Vec<u8>) {
+    chorus.clear();
+    for letter in batch.iter().take(letters as usize) {
+        if let Letter::All(publication) = letter {
+            chorus.extend_from_slice(&publication.frame.bytes);
         }
-        for letter in batch.iter().take(letters as usize) {
-            if let Letter::All(publication) = letter {
-                chorus.extend_from_slice(&publication.frame.bytes);
-            }
-            if chorus.len() > CHORUS_BYTES_MAX {
-                chorus.clear();
-                break;
-            }
+        if chorus.len() > CHORUS_BYTES_MAX {
+            return chorus.clear();
         }
-        return letters as usize;
     }
+}
+
+/// Puts letters in order by session.
+fn sort(batch: &Batch, letters: u32, rounds: &mut Rounds) {
+    rounds.clear();
     for (letter, number) in batch.iter().zip(0..letters) {
         match letter {
             Letter::To(line, _) => rounds.push((line.token(), number)),
@@ -89,7 +126,6 @@ fn plan(batch: &Batch, rounds: &mut Rounds, chorus: &mut Vec<u8>) -> usize {
         }
     }
     rounds.sort_unstable();
-    letters as usize
 }
 
 impl Letter {

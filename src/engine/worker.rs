@@ -251,20 +251,10 @@ impl Worker {
 
     /// A turn for the session at `token`, if there still is one.
     pub(super) fn with_session(&mut self, token: u64, act: impl FnOnce(&mut Session, &mut Turn)) {
-        self.with_session_given(token, &[], act);
-    }
-
-    /// The same; a stream may write from `input`.
-    pub(super) fn with_session_given(
-        &mut self,
-        token: u64,
-        input: &[u8],
-        act: impl FnOnce(&mut Session, &mut Turn),
-    ) {
         let Worker { actors, desk, .. } = self;
         match actors.get_mut(token) {
             Some(Actor::Stream(Stream { socket, session, .. })) => {
-                desk.turn_given(session, token, Wire::Stream(socket.as_fd()), input, act);
+                desk.turn(session, token, Wire::Stream(socket.as_fd()), act);
             }
             Some(Actor::Memory(stream)) => stream.turn(desk, token, act),
             Some(Actor::Peer(peer)) => peer.turn(desk, token, act),

@@ -8,7 +8,7 @@
 //! What waits for a worker is bounded in bytes, and what a member has not read yet by its own hard
 //! limit. So a member that does not read costs the others nothing: [`OnSlow`] says what becomes of it.
 
-use super::letter::{Charge, Frame, Letter, Line, OnSlow, Publication, SendError, What, miss};
+use super::letter::{Frame, Ledger, Letter, Line, Members, OnSlow, Publication, SendError, What};
 use super::remote::Remote;
 use crate::codec::Codec;
 use crate::mailbox::Mailbox;
@@ -103,9 +103,7 @@ struct Roster {
 /// The members that one worker has.
 struct Lane {
     letters: Arc<Mailbox<Letter>>,
-    members: Arc<Vec<Arc<Line>>>,
-    /// Bytes that wait for the worker.
-    waiting: Arc<AtomicUsize>,
+    members: Arc<Members>,
 }
 
 impl<C: Codec> Group<C> {
@@ -135,13 +133,10 @@ impl<C: Codec> Group<C> {
         *memberships += 1;
         if *memberships == 1 {
             let letters = line.letters();
-            let lane = roster.lanes.entry(address(letters)).or_insert_with(|| Lane {
-                letters: letters.clone(),
-                members: Arc::default(),
-                waiting: Arc::default(),
-            });
+            let lane = roster.lanes.entry(address(letters));
+            let lane = lane.or_insert_with(|| self.shared.lane(letters.clone()));
             // Copied only while a letter that names the old members is under way.
-            Arc::make_mut(&mut lane.members).push(line.clone());
+            Arc::make_mut(&mut lane.members).lines.push(line.clone());
         }
         drop(roster);
         Membership { shared: self.shared.clone(), line }
@@ -197,7 +192,7 @@ impl<C: Codec> Group<C> {
             return Err(SendError::TooLarge { bytes: frame.bytes.len(), limit });
         }
         let is_behind = |lane: &Lane| {
-            let waiting = lane.waiting.load(Ordering::SeqCst);
+            let waiting = lane.ledger().waiting.load(Ordering::SeqCst);
             (waiting > 0 && waiting + charge > limit + LETTER_BYTES) || lane.letters.is_full()
         };
         // One member's own thread that is behind is that member's affair.
@@ -209,23 +204,16 @@ impl<C: Codec> Group<C> {
         let mut count = 0;
         for lane in roster.lanes.values() {
             let except = except.filter(|line| address(line.letters()) == address(&lane.letters));
-            let receivers = lane.members.len() - usize::from(except.is_some());
-            match lane.members.first() {
+            let receivers = lane.members.lines.len() - usize::from(except.is_some());
+            match lane.members.lines.first() {
                 _ if receivers == 0 => {}
                 Some(alone) if lane.letters.is_private() && is_behind(lane) => {
                     self.shared.fall_behind(alone, lane, charge, limit);
                 }
                 _ => {
                     count += receivers;
-                    let charge = Charge::new(&lane.waiting, charge);
-                    let publication = Publication {
-                        frame: frame.clone(),
-                        members: lane.members.clone(),
-                        except: except.cloned(),
-                        on_slow: self.shared.on_slow,
-                        missed: self.shared.missed.clone(),
-                        charge,
-                    };
+                    let (members, except) = (lane.members.clone(), except.cloned());
+                    let publication = Publication::new(frame.clone(), members, except, charge);
                     // Its bytes are bounded here.
                     lane.letters.push_beyond(Letter::All(Box::new(publication)));
                 }
@@ -241,18 +229,31 @@ impl Shared {
         self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// For the first member of a worker.
+    fn lane(&self, letters: Arc<Mailbox<Letter>>) -> Lane {
+        let (on_slow, missed) = (self.on_slow, self.missed.clone());
+        let ledger = Arc::new(Ledger { on_slow, missed, waiting: AtomicUsize::new(0) });
+        Lane { letters, members: Arc::new(Members { lines: Vec::new(), ledger }) }
+    }
+
     /// A session that does not even take its letters.
     fn fall_behind(&self, line: &Arc<Line>, lane: &Lane, charge: usize, limit: usize) {
         match self.on_slow {
             OnSlow::Drop => {
-                miss(line, &self.missed);
+                lane.ledger().miss(line);
                 line.starve();
             }
             OnSlow::Close => {
-                let bytes = lane.waiting.load(Ordering::SeqCst) + charge;
+                let bytes = lane.ledger().waiting.load(Ordering::SeqCst) + charge;
                 line.cut(What::Overflow { bytes, limit });
             }
         }
+    }
+}
+
+impl Lane {
+    fn ledger(&self) -> &Ledger {
+        &self.members.ledger
     }
 }
 
@@ -269,10 +270,10 @@ impl Drop for Membership {
         let letters = address(self.line.letters());
         let Some(lane) = roster.lanes.get_mut(&letters) else { return };
         let is_ours = |member: &Arc<Line>| Arc::ptr_eq(member, &self.line);
-        if let Some(at) = lane.members.iter().position(is_ours) {
-            Arc::make_mut(&mut lane.members).swap_remove(at);
+        if let Some(at) = lane.members.lines.iter().position(is_ours) {
+            Arc::make_mut(&mut lane.members).lines.swap_remove(at);
         }
-        if lane.members.is_empty() {
+        if lane.members.lines.is_empty() {
             roster.lanes.remove(&letters);
         }
     }

@@ -225,24 +225,49 @@ pub(crate) struct Frame {
 #[derive(Debug)]
 pub(crate) struct Publication {
     pub(crate) frame: Frame,
-    pub(super) members: Arc<Vec<Arc<Line>>>,
-    pub(super) except: Option<Arc<Line>>,
+    members: Arc<Members>,
+    except: Option<Arc<Line>>,
+    /// Counts as waiting as long as this lives.
+    charge: usize,
+}
+
+/// The members of a group that one worker has, as they were when a frame was sent to them.
+#[derive(Clone, Debug)]
+pub(super) struct Members {
+    pub(super) lines: Vec<Arc<Line>>,
+    pub(super) ledger: Arc<Ledger>,
+}
+
+/// What a group has under way to one worker, and what becomes of who does not take it.
+#[derive(Debug)]
+pub(super) struct Ledger {
     pub(super) on_slow: OnSlow,
+    /// What all members of the group have missed.
     pub(super) missed: Arc<AtomicU64>,
-    #[allow(dead_code, reason = "it counts as long as it lives")]
-    pub(super) charge: Charge,
+    /// Bytes that wait for the worker.
+    pub(super) waiting: AtomicUsize,
 }
 
 impl Publication {
+    pub(super) fn new(
+        frame: Frame,
+        members: Arc<Members>,
+        except: Option<Arc<Line>>,
+        charge: usize,
+    ) -> Publication {
+        members.ledger.waiting.fetch_add(charge, Ordering::SeqCst);
+        Publication { frame, members, except, charge }
+    }
+
     pub(crate) fn receivers(&self) -> impl Iterator<Item = &Arc<Line>> {
         let is_excepted =
             |line: &Arc<Line>| self.except.as_ref().is_some_and(|except| Arc::ptr_eq(except, line));
-        self.members.iter().filter(move |line| !is_excepted(line))
+        self.members.lines.iter().filter(move |line| !is_excepted(line))
     }
 
     /// At most how many [`receivers`](Publication::receivers) there are.
     pub(crate) fn receivers_max(&self) -> usize {
-        self.members.len()
+        self.members.lines.len()
     }
 
     /// Whether the other one has the same receivers.
@@ -254,9 +279,9 @@ impl Publication {
 
     /// This member cannot take it. True if its session ends by that.
     pub(crate) fn misses(&self, line: &Line) -> bool {
-        match self.on_slow {
+        match self.members.ledger.on_slow {
             OnSlow::Drop => {
-                miss(line, &self.missed);
+                self.members.ledger.miss(line);
                 false
             }
             OnSlow::Close => true,
@@ -264,27 +289,15 @@ impl Publication {
     }
 }
 
-pub(super) fn miss(line: &Line, all: &AtomicU64) {
-    line.missed.fetch_add(1, Ordering::Relaxed);
-    all.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Room taken in a worker's queue, given back when the letter is gone.
-#[derive(Debug)]
-pub(super) struct Charge {
-    waiting: Arc<AtomicUsize>,
-    bytes: usize,
-}
-
-impl Charge {
-    pub(super) fn new(waiting: &Arc<AtomicUsize>, bytes: usize) -> Charge {
-        waiting.fetch_add(bytes, Ordering::SeqCst);
-        Charge { waiting: waiting.clone(), bytes }
+impl Drop for Publication {
+    fn drop(&mut self) {
+        self.members.ledger.waiting.fetch_sub(self.charge, Ordering::SeqCst);
     }
 }
 
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.waiting.fetch_sub(self.bytes, Ordering::SeqCst);
+impl Ledger {
+    pub(super) fn miss(&self, line: &Line) {
+        line.missed.fetch_add(1, Ordering::Relaxed);
+        self.missed.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -1,9 +1,10 @@
 //! Letters: what other threads and other sessions have a session do.
 
 use super::{Batch, Call, Session};
-use crate::handler::{CloseReason, Flags, Frame, Letter, Publication, Turn, What};
+use crate::handler::{CloseReason, Flags, Frame, Letter, Phase, Publication, Turn, What};
 use std::convert::Infallible;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 impl Session {
     /// Hands in a letter that is for this session. False if what it has said in this turn is to be
@@ -81,21 +82,33 @@ impl Session {
         true
     }
 
-    /// Says what several frames of a group make together, from where they lie. False if it cannot be done
-    /// so: then the letters are to be delivered.
-    pub(crate) fn say_together(&mut self, frames: &[u8], turn: &mut Turn) -> bool {
-        let Some(line) = &self.state.line else { return false };
-        let promised = line.queued.load(Ordering::SeqCst);
-        let bytes = self.state.unsent(&turn.out) + promised + frames.len();
-        let said = self.state.can_send()
-            && self.state.backlog.is_none()
-            && !self.state.keeps_messages()
-            && bytes <= self.state.limits.output_bytes_max
-            && turn.out.lend(frames, &turn.input);
-        if said && bytes > self.state.low_mark() {
-            self.state.flags.set(Flags::PRESSED);
+    /// Whether so many bytes can leave right now, with nothing before them and nothing to do behind them.
+    pub(crate) fn can_sing(&self, length: usize) -> bool {
+        let state = &self.state;
+        let promised = state.line.as_ref().map_or(0, |line| line.queued.load(Ordering::SeqCst));
+        state.phase == Phase::Open
+            && !state.flags.has(Flags::SHUTDOWN.and(Flags::PRESSED))
+            && state.backlog.is_none()
+            && !state.keeps_messages()
+            && promised + length <= state.low_mark()
+    }
+
+    /// They have left.
+    pub(crate) fn sang(&mut self, now: Instant) {
+        // As for all else that is written to a stream: see `write_out`.
+        if self.state.flags.has(Flags::SPOKEN) {
+            self.state.last = now;
         }
-        said
+    }
+
+    /// Says frames of a stream that were put together.
+    pub(crate) fn say_together(&mut self, frames: &[u8], turn: &mut Turn) {
+        let pushed = turn.out.push(false, |out| {
+            out.extend_from_slice(frames);
+            Ok::<_, Infallible>(0..0)
+        });
+        debug_assert!(pushed.is_ok());
+        turn.whole = turn.out.mark();
     }
 
     fn say(&mut self, frame: &Frame, turn: &mut Turn) {
