@@ -178,12 +178,7 @@ impl<C: Codec> Group<C> {
     }
 
     fn publish(&self, item: &C::Item, except: Option<&Arc<Line>>) -> Result<usize, SendError> {
-        // Enough for most, so that it is not moved while it grows.
-        let mut bytes = Vec::with_capacity(FRAME_BYTES);
-        let body = self.codec.encode(item, &mut bytes).map_err(SendError::Frame)?;
-        // A codec of the user's may return any range.
-        let end = body.end.min(bytes.len());
-        let frame = Frame { body: body.start.min(end)..end, bytes: bytes.into() };
+        let frame = Frame::encode(&self.codec, item).map_err(SendError::Frame)?;
         // Held to the end, so that all members see all frames in the same order.
         let roster = self.shared.roster();
         let charge = frame.bytes.len() + LETTER_BYTES;
@@ -215,7 +210,7 @@ impl<C: Codec> Group<C> {
                     let (members, except) = (lane.members.clone(), except.cloned());
                     let publication = Publication::new(frame.clone(), members, except, charge);
                     // Its bytes are bounded here.
-                    lane.letters.push_beyond(Letter::All(Box::new(publication)));
+                    lane.letters.push_beyond(Letter::All(publication));
                 }
             }
         }
@@ -306,9 +301,6 @@ fn address(letters: &Arc<Mailbox<Letter>>) -> usize {
 
 /// What may wait for a worker, in bytes: a second's work for a few hundred members.
 const QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// What a frame may take before its memory has to grow.
-const FRAME_BYTES: usize = 256;
 
 /// What a letter costs besides its frame, so that empty frames have their limit too.
 const LETTER_BYTES: usize = 128;

@@ -1,8 +1,9 @@
 //! Letters: what reaches a session from elsewhere, and the line that it comes by.
 
 use crate::addr::Peer;
-use crate::codec::FrameError;
+use crate::codec::{Codec, FrameError};
 use crate::mailbox::{Full, Mailbox};
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -70,7 +71,7 @@ pub(crate) struct Line {
 pub(crate) enum Letter {
     To(Arc<Line>, What),
     /// A frame for all members of a group that the worker has.
-    All(Box<Publication>),
+    All(Publication),
 }
 
 /// What one session is told.
@@ -220,6 +221,31 @@ pub(crate) struct Frame {
     /// What a datagram sends of it.
     pub(crate) body: Range<usize>,
 }
+
+impl Frame {
+    /// Encodes a frame in a buffer of the thread's, so that only what is kept is allocated.
+    pub(super) fn encode<C: Codec>(codec: &C, item: &C::Item) -> Result<Frame, FrameError> {
+        let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
+        bytes.clear();
+        let encoded = codec.encode(item, &mut bytes).map(|body| {
+            // A codec of the user's may return any range.
+            let end = body.end.min(bytes.len());
+            Frame { body: body.start.min(end)..end, bytes: Arc::from(&*bytes) }
+        });
+        if bytes.capacity() <= SCRATCH_BYTES_MAX {
+            // It fails only while the thread ends.
+            let _ = SCRATCH.try_with(|scratch| scratch.set(bytes));
+        }
+        encoded
+    }
+}
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// What a thread keeps between frames.
+const SCRATCH_BYTES_MAX: usize = 64 * 1024;
 
 /// A frame for those members that one worker has.
 #[derive(Debug)]

@@ -35,11 +35,8 @@ impl<C: Codec> Remote<C> {
     /// [`SendError::Full`] when it does not fit now (keep it until the session's `on_drain`), [`SendError::TooLarge`] when it never will,
     /// [`SendError::Closed`] when the session is over, and the codec's own errors.
     pub fn send(&self, item: &C::Item) -> Result<(), SendError> {
-        let mut bytes = Vec::new();
-        let body = self.codec.encode(item, &mut bytes).map_err(SendError::Frame)?;
-        // A codec of the user's may return any range.
-        let end = body.end.min(bytes.len());
-        self.line.send(Frame { body: body.start.min(end)..end, bytes: bytes.into() })
+        let frame = Frame::encode(&self.codec, item).map_err(SendError::Frame)?;
+        self.line.send(frame)
     }
 
     /// Has the session's handler called with `on_wake`, soon and once for any number of calls.
