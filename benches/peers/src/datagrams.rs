@@ -1,8 +1,9 @@
-//! Many datagrams with one system call: recvmmsg(2) and sendmmsg(2).
+//! Many datagrams with one system call: recvmmsg(2) and sendmmsg(2), and with one message: udp(7)'s
+//! UDP_SEGMENT and UDP_GRO.
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// Room for a number of datagrams, and for the addresses that they came from.
 pub struct Batch {
@@ -105,4 +106,21 @@ impl Batch {
     pub fn forget_addresses(&mut self) {
         self.address_lengths.fill(0);
     }
+}
+
+/// From here on, what is sent with one call leaves as datagrams of this length, the last one with the
+/// rest; and datagrams of one length may come in as one.
+pub fn segment(socket: &impl AsFd, length: u16) -> io::Result<()> {
+    set(socket, libc::UDP_SEGMENT, i32::from(length))?;
+    set(socket, libc::UDP_GRO, 1)
+}
+
+fn set(socket: &impl AsFd, option: i32, value: i32) -> io::Result<()> {
+    let (fd, length) = (socket.as_fd().as_raw_fd(), mem::size_of_val(&value));
+    // SAFETY: the kernel reads as many bytes of `value` as it is told, and it outlives the call.
+    let set = unsafe {
+        let value = std::ptr::from_ref(&value).cast();
+        libc::setsockopt(fd, libc::SOL_UDP, option, value, length as libc::socklen_t)
+    };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

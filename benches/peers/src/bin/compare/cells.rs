@@ -24,6 +24,15 @@ pub struct Server {
     pub engine: Option<&'static str>,
     /// With how many idle connections its memory is looked at.
     pub idle: usize,
+    /// What it knows.
+    pub transports: &'static [Transport],
+}
+
+impl Server {
+    /// Whether it can be measured in a cell.
+    pub fn knows(&self, transport: Transport) -> bool {
+        self.transports.contains(&transport)
+    }
 }
 
 /// The cell that measures memory and not time.
@@ -45,7 +54,7 @@ const fn fan(name: &'static str, about: &'static str, load: &'static str) -> Cel
     Cell { service: Service::Fan, ..echo(name, about, Transport::Tcp, load) }
 }
 
-pub const CELLS: [Cell; 11] = [
+pub const CELLS: [Cell; 13] = [
     echo("tcp-c1", "TCP, 1 connection, 64 bytes", Transport::Tcp, "tcp --connections 1 --size 64"),
     echo(
         "tcp-c64",
@@ -81,10 +90,22 @@ pub const CELLS: [Cell; 11] = [
         "churn --connections 32 --size 64",
     ),
     echo(
+        "udp64-w1",
+        "UDP, 1 socket, 1 datagram of 64 bytes under way",
+        Transport::Udp,
+        "udp --connections 1 --depth 1 --size 64",
+    ),
+    echo(
         "udp64-w32",
         "UDP, 4 sockets, 32 datagrams of 64 bytes under way on each",
         Transport::Udp,
         "udp --connections 4 --depth 32 --size 64",
+    ),
+    echo(
+        "udp1200-gso",
+        "UDP, 4 sockets, 32 datagrams of 1,200 bytes under way on each, 16 or more in one send",
+        Transport::Udp,
+        "udp --connections 4 --depth 32 --size 1200 --segmented",
     ),
     Cell {
         service: Service::Reverse,
@@ -116,14 +137,21 @@ pub const CELLS: [Cell; 11] = [
 const MANY: usize = 10_000;
 const FEW: usize = 1000;
 
+const ALL: &[Transport] = &[Transport::Tcp, Transport::Unix, Transport::Udp];
+
+const fn server(name: &'static str, binary: &'static str, idle: usize) -> Server {
+    Server { name, binary, engine: None, idle, transports: ALL }
+}
+
 /// Ours first.
-pub const SERVERS: [Server; 6] = [
-    Server { name: "sockeye events", binary: "peer-sockeye", engine: Some("events"), idle: MANY },
-    Server { name: "sockeye threads", binary: "peer-sockeye", engine: Some("threads"), idle: FEW },
-    Server { name: "epoll", binary: "peer-epoll", engine: None, idle: MANY },
-    Server { name: "mio", binary: "peer-mio", engine: None, idle: MANY },
-    Server { name: "tokio", binary: "peer-tokio", engine: None, idle: MANY },
-    Server { name: "std", binary: "peer-std", engine: None, idle: FEW },
+pub const SERVERS: [Server; 7] = [
+    Server { engine: Some("events"), ..server("sockeye events", "peer-sockeye", MANY) },
+    Server { engine: Some("threads"), ..server("sockeye threads", "peer-sockeye", FEW) },
+    server("epoll", "peer-epoll", MANY),
+    server("mio", "peer-mio", MANY),
+    server("tokio", "peer-tokio", MANY),
+    server("std", "peer-std", FEW),
+    Server { transports: &[Transport::Udp], ..server("quinn-udp", "peer-quinn", 0) },
 ];
 
 /// How many of [`SERVERS`] are ours.

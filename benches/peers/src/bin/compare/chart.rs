@@ -26,6 +26,7 @@ const STYLE: &str = "\
   .p1 { stroke: #bc4c00; fill: #bc4c00 }
   .p2 { stroke: #1a7f37; fill: #1a7f37 }
   .p3 { stroke: #8250df; fill: #8250df }
+  .p4 { stroke: #bf3989; fill: #bf3989 }
   .i { stroke-width: 3; stroke-linecap: round; opacity: 0.55 }
   @media (prefers-color-scheme: dark) {
     .card { fill: #0d1117; stroke: #444c56 }
@@ -37,6 +38,7 @@ const STYLE: &str = "\
     .p1 { stroke: #f0883e; fill: #f0883e }
     .p2 { stroke: #3fb950; fill: #3fb950 }
     .p3 { stroke: #bc8cff; fill: #bc8cff }
+    .p4 { stroke: #ff80c8; fill: #ff80c8 }
   }
 ";
 

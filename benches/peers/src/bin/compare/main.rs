@@ -14,6 +14,7 @@ mod run;
 mod statistics;
 
 use cells::{CELLS, Cell, IDLE, SERVERS};
+use peers::Transport;
 use run::{Bench, Outcome};
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -62,6 +63,9 @@ fn compare() -> Result<(), Failure> {
             // Nobody is always first, or always behind the same one.
             for turn in 0..SERVERS.len() {
                 let server = &SERVERS[(turn + round) % SERVERS.len()];
+                if !server.knows(cell.transport) {
+                    continue;
+                }
                 let outcome = bench.measure(cell, server);
                 if let Err(error) = &outcome {
                     eprintln!("{} with {}: {error}", cell.name, server.name);
@@ -73,7 +77,7 @@ fn compare() -> Result<(), Failure> {
     }
     let mut idle = Vec::new();
     if options.idle {
-        for server in &SERVERS {
+        for server in SERVERS.iter().filter(|server| server.knows(Transport::Tcp)) {
             idle.push((server.name, bench.idle(server)?));
         }
     }

@@ -29,7 +29,11 @@ pub fn ratios(cells: &[&'static Cell], results: &Results) -> String {
         for cell in cells {
             let cost = middle(results, cell.name, engine.name, |outcome| outcome.server_ns / 1e3);
             let _ = write!(rows, "| {} | {} | {cost:.2} |", cell.name, engine.name);
-            for theirs in OURS..SERVERS.len() {
+            for (theirs, peer) in SERVERS.iter().enumerate().skip(OURS) {
+                if !peer.knows(cell.transport) {
+                    rows.push_str(" |");
+                    continue;
+                }
                 let Some(ratio) = ratio(results, cell.name, ours, theirs) else {
                     rows.push_str(" failed |");
                     continue;
@@ -99,7 +103,7 @@ pub fn details(cells: &[&'static Cell], results: &Results) -> String {
              |---|--:|--:|--:|--:|--:|--:|--:|\n",
             cell.name, cell.about
         );
-        for server in &SERVERS {
+        for server in SERVERS.iter().filter(|server| server.knows(cell.transport)) {
             let at = |part: fn(&Outcome) -> f64| middle(results, cell.name, server.name, part);
             let _ = writeln!(
                 text,

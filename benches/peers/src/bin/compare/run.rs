@@ -79,6 +79,9 @@ impl Bench {
             (Transport::Udp, Service::Reverse),
         ];
         for (transport, service) in checks {
+            if !server.knows(transport) {
+                continue;
+            }
             let (_process, at) = self.serve(server, transport, service, 8 * 1024)?;
             let (over, name) = (transport.name(), service.name());
             let arguments = ["check", &at, "--over", over, "--service", name];

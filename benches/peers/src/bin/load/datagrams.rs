@@ -1,19 +1,25 @@
-//! UDP: C sockets with D datagrams under way on each.
+//! UDP: C sockets with D datagrams under way on each; segmented, as many as are missing leave as one
+//! message, and no fewer than half of D.
 
 use super::meter::Meter;
 use super::{Failure, Options, START};
-use peers::datagrams::Batch;
+use peers::DATAGRAM_MAX;
+use peers::datagrams::{Batch, segment};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::time::Timespec;
 use std::collections::VecDeque;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 /// Datagrams that are not back after this long are lost.
 const LOST: Duration = Duration::from_millis(50);
+
+/// What the kernel takes as one message, in bytes and in datagrams.
+const SEGMENTED_MAX: usize = 65_507;
+const SEGMENTS_MAX: usize = 64;
 
 /// The largest datagram that is sent.
 const LARGEST: usize = 2048;
@@ -28,19 +34,32 @@ pub fn run(options: &Options) -> Result<String, Failure> {
     if size > LARGEST {
         return Err("these datagrams have 2048 bytes at most".into());
     }
+    if options.segmented && (size * depth > SEGMENTED_MAX || depth > SEGMENTS_MAX) {
+        return Err("so much does not go into one message".into());
+    }
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     let mut peers = Vec::new();
     for token in 0..options.connections {
         let socket = connect(&options.at)?;
+        if options.segmented {
+            segment(&socket, u16::try_from(size)?)?;
+        }
         epoll::add(&epoll, &socket, EventData::new_u64(token as u64), EventFlags::IN)?;
         peers.push(Peer { socket, since: VecDeque::with_capacity(depth) });
     }
     let mut meter = Meter::new(options)?;
-    let mut outgoing = Batch::new(depth, size);
-    for index in 0..depth {
-        outgoing.datagram(index).fill(b'm');
-    }
-    let mut incoming = Batch::new(depth.min(64), LARGEST);
+    let mut outgoing = match options.segmented {
+        true => Outgoing::Together { bytes: vec![b'm'; depth * size], size },
+        false => {
+            let mut batch = Batch::new(depth, size);
+            (0..depth).for_each(|index| batch.datagram(index).fill(b'm'));
+            Outgoing::Each(batch)
+        }
+    };
+    let mut incoming = match options.segmented {
+        true => Batch::new(8, DATAGRAM_MAX),
+        false => Batch::new(depth.min(64), LARGEST),
+    };
     for peer in &mut peers {
         refill(peer, depth, &mut outgoing)?;
     }
@@ -60,6 +79,8 @@ pub fn run(options: &Options) -> Result<String, Failure> {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(error.into()),
             };
+            let count: usize =
+                (0..count).map(|index| incoming.datagram(index).len().div_ceil(size)).sum();
             let now = Instant::now();
             // One that was given up for lost and came late is nobody's.
             for since in peer.since.drain(..count.min(peer.since.len())) {
@@ -78,12 +99,32 @@ pub fn run(options: &Options) -> Result<String, Failure> {
     }
 }
 
+enum Outgoing {
+    Each(Batch),
+    Together { bytes: Vec<u8>, size: usize },
+}
+
+impl Outgoing {
+    fn send(&mut self, socket: &UdpSocket, count: usize) -> io::Result<usize> {
+        match self {
+            Outgoing::Each(batch) => batch.send(socket.as_fd(), 0, count),
+            Outgoing::Together { bytes, size } => {
+                Ok(socket.send(&bytes[..count * *size])?.div_ceil(*size))
+            }
+        }
+    }
+}
+
 /// Sends until as many are under way as should be.
-fn refill(peer: &mut Peer, depth: usize, outgoing: &mut Batch) -> Result<(), Failure> {
+fn refill(peer: &mut Peer, depth: usize, outgoing: &mut Outgoing) -> Result<(), Failure> {
     let now = Instant::now();
-    while peer.since.len() < depth {
+    let enough = match outgoing {
+        Outgoing::Each(_) => depth,
+        Outgoing::Together { .. } => depth / 2 + 1,
+    };
+    while peer.since.len() < enough {
         let missing = depth - peer.since.len();
-        match outgoing.send(peer.socket.as_fd(), 0, missing) {
+        match outgoing.send(&peer.socket, missing) {
             Ok(sent) => peer.since.extend(std::iter::repeat_n(now, sent)),
             // The socket is full: the rest goes with the next turn.
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,

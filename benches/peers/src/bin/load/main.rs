@@ -3,6 +3,7 @@
 //!
 //!     load tcp|unix|udp|churn|fan|idle|check ADDR [--service echo|reverse|fan] [--pid PID]
 //!          [--connections C] [--depth D] [--size S] [--seconds T] [--warm-up T] [--over tcp|unix|udp]
+//!          [--segmented]
 //!
 //! All loops are closed: each of C connections has D messages of S bytes under way, and sends the next
 //! when one is back. `churn` makes a connection for each message; `fan` has D lines under way on the first
@@ -38,6 +39,8 @@ struct Options {
     seconds: f64,
     warm_up: f64,
     over: Transport,
+    /// Datagrams leave many to a send, and come in as many to a receive: GSO and GRO.
+    segmented: bool,
 }
 
 fn main() {
@@ -61,6 +64,7 @@ fn run() -> Result<(), Failure> {
         seconds: 1.0,
         warm_up: 0.2,
         over: Transport::Tcp,
+        segmented: false,
     };
     while let Some(argument) = arguments.next()? {
         match argument {
@@ -73,6 +77,7 @@ fn run() -> Result<(), Failure> {
                 let name = arguments.value()?.string()?;
                 options.over = Transport::parse(&name).ok_or("over tcp, unix or udp")?;
             }
+            Long("segmented") => options.segmented = true,
             Long("pid") => options.pid = arguments.value()?.parse()?,
             Long("connections") => options.connections = arguments.value()?.parse()?,
             Long("depth") => options.depth = arguments.value()?.parse()?,
