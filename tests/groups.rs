@@ -9,6 +9,7 @@ use sockeye::handler::{
 };
 use sockeye::limits::Limits;
 use sockeye::server::ServerHandle;
+use sockeye::socket::Options;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
@@ -23,6 +24,7 @@ on_streams! {
     a_member_that_does_not_read_is_closed_and_nobody_else_notices,
     a_member_that_does_not_read_misses_and_catches_up,
     who_reads_is_not_slow_however_little_may_wait,
+    what_the_kernel_does_not_take_at_once_follows,
 }
 on_datagrams! { a_datagram_is_the_body_of_a_frame }
 on_kinds! { streams_and_datagrams_mix [tcp4 Tcp4] }
@@ -325,6 +327,33 @@ fn who_reads_is_not_slow_however_little_may_wait(cell: &Cell) {
         }
     }
     drop(ann);
+    stop(&room.server);
+}
+
+/// The last thing that is said: nothing that comes later helps the rest out.
+fn what_the_kernel_does_not_take_at_once_follows(cell: &Cell) {
+    let group = chat();
+    let shared = group.clone();
+    let (sender, told) = mpsc::channel();
+    let gate = Arc::new(Mutex::new(()));
+    let handlers_gate = gate.clone();
+    let options = Options::new().send_buffer(4096);
+    let server = cell.server().options(options).codec(Lines::at_most(100_000));
+    let server = server.serve_with(move |_| Talker {
+        group: shared.clone(),
+        seat: None,
+        told: sender.clone(),
+        gate: handlers_gate.clone(),
+    });
+    let room = Room { server: server.unwrap(), group, told, gate };
+    let (mut ann, _) = room.enter(cell);
+    let (mut bob, _) = room.enter(cell);
+    let line = "x".repeat(50_000);
+    publish(&room.group, &line);
+    for member in [&mut ann, &mut bob] {
+        assert!(member.hear().is_some_and(|heard| heard == line));
+    }
+    drop((ann, bob));
     stop(&room.server);
 }
 

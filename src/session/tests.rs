@@ -458,6 +458,35 @@ fn a_remote_that_was_told_full_is_told_when_there_is_room() {
 }
 
 #[test]
+fn a_session_sings_only_with_nothing_before_and_nothing_behind() {
+    let can = |rig: &Rig, length| rig.session.as_ref().unwrap().can_sing(length);
+    let (mut rig, remote) = Rig::new(|limits| limits.output_low_mark = 1000);
+    assert!(can(&rig, 1000) && !can(&rig, 1001));
+    remote.send(&"x".repeat(499)).unwrap();
+    assert!(can(&rig, 500) && !can(&rig, 501), "what was promised comes too");
+    rig.room = 400;
+    rig.deliver();
+    assert!(!can(&rig, 1), "the rest of that comes first");
+    rig.room = usize::MAX;
+    rig.turn(|_, _| {});
+    assert_eq!(rig.sent.len(), 500);
+    assert!(can(&rig, 1000));
+    remote.shutdown_write();
+    rig.deliver();
+    assert!(rig.shut && !can(&rig, 1), "nothing follows the end");
+}
+
+#[test]
+fn who_keeps_messages_does_not_sing() {
+    let peer = Peer::udp(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
+    let handler = Noted { log: Log::default(), remote: Arc::default() };
+    let limits = Arc::new(Limits::default());
+    let session =
+        Session::new(Lines::default(), handler, peer, Side::Accepted, limits, Instant::now());
+    assert!(!session.can_sing(1));
+}
+
+#[test]
 fn what_a_remote_sends_stays_in_order_with_its_end() {
     let (mut rig, remote) = Rig::new(|_| {});
     remote.send("one").unwrap();
