@@ -199,6 +199,10 @@ impl<const N: usize> Attached<N> {
         Attached { bytes: [0; N], used: 0 }
     }
 
+    pub(crate) fn clear(&mut self) {
+        self.used = 0;
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.used]
     }
