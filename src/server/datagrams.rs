@@ -51,9 +51,9 @@ impl<C, E: Engine> Server<C, E> {
     /// )?;
     /// let at = server.local_endpoints()[0].clone();
     /// for answer in ["1", "2"] {
-    ///     let mut client = Client::on(&at).codec(Lines::default()).connect()?;
+    ///     let mut client = Client::to(&at).codec(Lines::default()).connect()?;
     ///     client.send("how many?")?;
-    ///     assert_eq!(client.recv()?, Some(answer));
+    ///     assert_eq!(client.receive()?, answer);
     /// }
     /// # server.stop(Duration::from_secs(1));
     /// server.join()?;
