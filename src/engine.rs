@@ -145,6 +145,10 @@ pub(crate) mod sealed {
     pub trait Start {
         /// Connections served at once, given what the limits say.
         fn connections_max(&self, limit: Option<usize>) -> usize;
+        /// How many workers can share the datagrams of one endpoint.
+        fn datagram_workers(&self) -> usize {
+            1
+        }
         /// Starts its threads, all but the first, which the caller gives a thread or runs itself.
         fn start(self, plan: Plan) -> io::Result<Launch>;
     }
@@ -155,6 +159,13 @@ impl sealed::Start for AnyEngine {
         match self {
             AnyEngine::Threads(threads) => threads.connections_max(limit),
             AnyEngine::Events(events) => events.connections_max(limit),
+        }
+    }
+
+    fn datagram_workers(&self) -> usize {
+        match self {
+            AnyEngine::Threads(threads) => threads.datagram_workers(),
+            AnyEngine::Events(events) => events.datagram_workers(),
         }
     }
 

@@ -1,5 +1,10 @@
 //! Limits: every queue, buffer, table and wait of a server has one, and here it is.
 
+mod reply_guard;
+
+pub(crate) use reply_guard::Replies;
+pub use reply_guard::ReplyGuard;
+
 use std::time::Duration;
 
 /// How much a server gives to one peer, and to all of them.
@@ -55,8 +60,8 @@ pub struct Limits {
     pub frames_per_turn: u32,
     /// Messages by [`Remote`](crate::handler::Remote)s that may wait for one worker.
     pub mailbox_items_max: usize,
-    /// Peers that one datagram socket keeps sessions for; datagrams of further ones are dropped and
-    /// counted.
+    /// Peers that one datagram endpoint keeps sessions for, on all of its workers together; datagrams of
+    /// further ones are dropped and counted.
     pub peers_max: usize,
     /// How long a datagram peer may be silent before its session ends. There is no goodbye on
     /// datagrams, so this is what frees the table.

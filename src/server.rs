@@ -20,6 +20,7 @@
 
 mod bind;
 mod connector;
+mod datagrams;
 mod handle;
 mod launched;
 mod listening;
@@ -39,6 +40,7 @@ use crate::limits::Limits;
 use crate::session::Session;
 use crate::socket::{AnyStream, Options};
 use bind::{SocketFile, bind};
+use datagrams::Datagrams;
 use launched::{Launched, OnStart, not_started};
 use listening::Source;
 use std::fmt;
@@ -62,6 +64,7 @@ pub struct Server<C = (), E = Threads> {
     admit: Option<Arc<Admit>>,
     handle: ServerHandle,
     on_start: Option<Box<OnStart>>,
+    datagrams: Datagrams,
 }
 
 impl Server {
@@ -76,6 +79,7 @@ impl Server {
             admit: None,
             handle: ServerHandle::default(),
             on_start: None,
+            datagrams: Datagrams::default(),
         }
     }
 
@@ -121,14 +125,18 @@ impl<C, E: Engine> Server<C, E> {
 
     /// How bytes become frames.
     pub fn codec<D: Codec>(self, codec: D) -> Server<D, E> {
-        let Server { sources, engine, limits, options, admit, handle, on_start, .. } = self;
-        Server { sources, codec, engine, limits, options, admit, handle, on_start }
+        self.change(|_, engine| (codec, engine))
     }
 
     /// What runs the connections; [`Threads`] by default.
     pub fn engine<G: Engine>(self, engine: G) -> Server<C, G> {
-        let Server { sources, codec, limits, options, admit, handle, on_start, .. } = self;
-        Server { sources, codec, engine, limits, options, admit, handle, on_start }
+        self.change(|codec, _| (codec, engine))
+    }
+
+    fn change<D, G>(self, change: impl FnOnce(C, E) -> (D, G)) -> Server<D, G> {
+        let Server { sources, limits, options, admit, handle, on_start, datagrams, .. } = self;
+        let (codec, engine) = change(self.codec, self.engine);
+        Server { sources, codec, engine, limits, options, admit, handle, on_start, datagrams }
     }
 
     /// How much a peer may cost; [`Limits::default`] by default.
@@ -242,10 +250,11 @@ impl<C, E: Engine> Server<C, E> {
     /// Binds the endpoints and starts all of the engine but its first loop.
     fn launch(self, serve: Serve) -> Result<Launched, Error> {
         let Server { sources, engine, limits, options, admit, handle, on_start, .. } = self;
+        let workers = engine.datagram_workers();
         let service = Service { admit, serve };
         let (mut sockets, mut memory, mut files) = (Vec::new(), Vec::new(), Vec::new());
         let bound = sources.into_iter().try_for_each(|source| {
-            bind(source?, &service, &options, &mut sockets, &mut memory, &mut files)
+            bind(source?, &service, &options, workers, &mut sockets, &mut memory, &mut files)
         });
         // What was made for a server that does not start is not left behind.
         let unmake = |files: &[SocketFile]| files.iter().for_each(|file| file.remove());
@@ -255,6 +264,8 @@ impl<C, E: Engine> Server<C, E> {
             limits: Arc::new(limits),
             tally: Tally::default(),
             stop: Arc::new(Stop::default()),
+            stateless: self.datagrams.stateless,
+            replies: self.datagrams.replies(),
         });
         let mut endpoints: Vec<Endpoint> =
             sockets.iter().map(|listening| listening.endpoint.clone()).collect();

@@ -121,6 +121,7 @@ mod options;
 mod pair;
 mod split;
 mod stream;
+mod twins;
 
 pub use listener::{Incoming, Listener};
 pub use message::Received;

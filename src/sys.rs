@@ -26,6 +26,7 @@
 pub(crate) mod address;
 pub(crate) mod backlog;
 pub(crate) mod batch;
+pub(crate) mod control;
 pub(crate) mod errors;
 pub(crate) mod io;
 pub(crate) mod multicast;

@@ -2,14 +2,13 @@
 //! session, what the session says goes to the socket.
 
 use super::Common;
+use super::datagrams::Way;
 use crate::buffer::{Out, Scratch};
 use crate::handler::{Letter, Turn};
 use crate::mailbox::Mailbox;
 use crate::memory;
 use crate::session::{Answer, Session, Spare};
 use crate::sys;
-use crate::sys::batch::Outbox;
-use std::cell::RefCell;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::BorrowedFd;
@@ -226,10 +225,8 @@ pub(crate) enum Wire<'a> {
     /// Its own socket.
     Stream(BorrowedFd<'a>),
     Memory(&'a memory::Stream),
-    /// A socket that it shares with others, and its peer's address.
-    Shared(BorrowedFd<'a>, &'a crate::addr::AnyAddr),
-    /// The same, and what fits goes to the outbox, for the session at the token.
-    Outbox(BorrowedFd<'a>, &'a crate::addr::AnyAddr, &'a RefCell<Outbox>, u64),
+    /// To its peer, over a socket that it shares with others.
+    Datagrams(&'a Way<'a>),
 }
 
 impl Wire<'_> {
@@ -237,18 +234,7 @@ impl Wire<'_> {
         match self {
             Wire::Stream(socket) => sys::io::send_now(socket, bytes),
             Wire::Memory(socket) => socket.write_now(bytes),
-            Wire::Shared(socket, to) => sys::io::send_to_now(socket, bytes, to),
-            Wire::Outbox(socket, to, outbox, token) => {
-                let mut outbox = outbox.borrow_mut();
-                match outbox.push(bytes, to, token)? {
-                    true => Ok(bytes.len()),
-                    false if outbox.is_empty() && !outbox.takes(bytes.len()) => {
-                        sys::io::send_to_now(socket, bytes, to)
-                    }
-                    // Nothing overtakes what is in it.
-                    false => Err(io::ErrorKind::WouldBlock.into()),
-                }
-            }
+            Wire::Datagrams(way) => way.send(bytes),
         }
     }
 }
@@ -285,7 +271,7 @@ fn settle_any(
             let _ = match wire {
                 Wire::Stream(socket) => sys::io::shutdown_write(socket),
                 Wire::Memory(socket) => socket.shutdown(Shutdown::Write),
-                Wire::Shared(..) | Wire::Outbox(..) => Ok(()),
+                Wire::Datagrams(_) => Ok(()),
             };
         }
         if session.is_steady() || round == DRAINS_PER_TURN || !session.drain(turn) {

@@ -20,6 +20,12 @@ pub struct Counters {
     pub datagram_peers: u64,
     /// Datagrams dropped: from peers beyond the table's limit, malformed, or not wanted.
     pub datagrams_dropped: u64,
+    /// Datagrams that were to be sent and were not, because a
+    /// [`ReplyGuard`](crate::limits::ReplyGuard) did not allow them.
+    pub replies_guarded: u64,
+    /// Datagrams that were to be sent and were not: the kernel refused them, or a stateless handler had
+    /// nobody to send them to.
+    pub replies_dropped: u64,
     /// Frames that were dropped because they were too long: see
     /// [`Oversize::Skip`](crate::codec::Oversize::Skip).
     pub frames_skipped: u64,
@@ -92,6 +98,8 @@ pub(crate) struct Tally {
     pub(crate) accept_failed: AtomicU64,
     pub(crate) datagram_peers: AtomicU64,
     pub(crate) datagrams_dropped: AtomicU64,
+    pub(crate) replies_guarded: AtomicU64,
+    pub(crate) replies_dropped: AtomicU64,
     /// Shared with those who read: see [`Turn`](crate::handler::Turn).
     pub(crate) frames_skipped: Arc<AtomicU64>,
     pub(crate) panics: AtomicU64,
@@ -125,6 +133,8 @@ impl Tally {
             accept_failed: self.accept_failed.load(Relaxed),
             datagram_peers: self.datagram_peers.load(Relaxed),
             datagrams_dropped: self.datagrams_dropped.load(Relaxed),
+            replies_guarded: self.replies_guarded.load(Relaxed),
+            replies_dropped: self.replies_dropped.load(Relaxed),
             frames_skipped: self.frames_skipped.load(Relaxed),
             panics: self.panics.load(Relaxed),
             open: self.opened.load(Relaxed).saturating_sub(closed.total()),

@@ -1,25 +1,44 @@
 //! Datagrams on a worker: one socket, a session for each peer.
+//!
+//! ```text
+//!   recvmmsg ─► slots ─► datagrams ─► peer's session ─► way ─► outbox ─► sendmmsg
+//!                (GRO)                (or one for all)          (GSO)
+//! ```
+
+mod peers;
+mod stateless;
+mod way;
+
+pub(crate) use way::Way;
 
 use super::connection::{Desk, Wire};
 use super::worker::{Actor, Worker};
-use super::{Listening, Tally};
+use super::{Common, Listening, Tally};
 use crate::addr::{AnyAddr, Peer, Transport};
 use crate::handler::Turn;
 use crate::poll::{Event, Interest};
 use crate::session::Session;
-use crate::sys::batch::{Inbox, Outbox, Received};
+use crate::sys::batch::{Abilities, Inbox, Outbox, Received, Source};
+use peers::{Key, Peers, Shunned};
+use stateless::{Stateless, nobody};
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use way::{heard, not_sent, send_out};
 
 /// A bound datagram socket.
 pub(super) struct DatagramSocket {
     listening: Listening,
-    /// Where the peers' sessions are. Its size is bounded by `Limits::peers_max`.
-    peers: HashMap<AnyAddr, u64>,
+    abilities: Option<Abilities>,
+    peers: Peers,
+    shunned: Shunned,
+    /// Instead of peers, if one handler serves them all.
+    stateless: Option<Stateless>,
+    /// How what has no source of its own leaves.
+    route: Arc<Route>,
     /// Peers whose output the kernel refused.
     blocked: BTreeSet<u64>,
     /// Where their next round begins, so that each has its turn.
@@ -29,8 +48,6 @@ pub(super) struct DatagramSocket {
     interest: Interest,
     /// Away while its datagrams are handed in.
     boxes: Option<Box<Boxes>>,
-    /// The last peer that was heard, who mostly is the next one too.
-    last: Option<(AnyAddr, u64)>,
     /// The server is stopping: the socket stays only until its peers are gone.
     closing: bool,
 }
@@ -42,36 +59,52 @@ struct Boxes {
     outbox: Option<RefCell<Outbox>>,
 }
 
+/// Where datagrams leave.
+struct Route {
+    socket: Arc<OwnedFd>,
+    source: Option<Source>,
+}
+
 /// A peer's session. It writes to the socket that it shares.
 pub(super) struct DatagramPeer {
     pub(super) socket: u64,
-    shared: Arc<OwnedFd>,
+    route: Arc<Route>,
     pub(super) session: Box<Session>,
     pub(super) armed: Option<Instant>,
 }
 
 impl DatagramSocket {
-    pub(super) fn new(listening: Listening) -> DatagramSocket {
-        let boxes = match listening.transport {
-            Transport::UnixDatagram => {
-                Boxes { inbox: Inbox::new(UNIX_INBOX.0, UNIX_INBOX.1), outbox: None }
-            }
-            _ => Boxes {
-                inbox: Inbox::new(UDP_INBOX.0, UDP_INBOX.1),
-                outbox: Some(RefCell::new(Outbox::new(OUTBOX.0, OUTBOX.1))),
-            },
+    pub(super) fn new(listening: Listening, stateless: bool) -> DatagramSocket {
+        let (transport, socket) = (listening.transport, listening.socket.clone());
+        let (abilities, boxes) = if transport == Transport::UnixDatagram {
+            (None, Boxes { inbox: Inbox::new(UNIX_INBOX.0, UNIX_INBOX.1, false), outbox: None })
+        } else {
+            let abilities = Abilities::enable(socket.as_fd());
+            let with_controls = abilities.destination || abilities.joined;
+            let inbox = Inbox::new(UDP_INBOX.0, UDP_INBOX.1, with_controls);
+            let outbox = Outbox::new(OUTBOX.0, OUTBOX.1, abilities.segments);
+            (Some(abilities), Boxes { inbox, outbox: Some(RefCell::new(outbox)) })
         };
         DatagramSocket {
+            peers: Peers::new(listening.peers.clone()),
             listening,
+            abilities,
             boxes: Some(Box::new(boxes)),
-            last: None,
-            peers: HashMap::new(),
+            shunned: Shunned::new(abilities),
+            stateless: stateless.then(Stateless::new),
+            route: Arc::new(Route { socket, source: None }),
             blocked: BTreeSet::new(),
             first: 0,
             armed: None,
             interest: Interest::READ,
             closing: false,
         }
+    }
+
+    /// Whether no session needs it any more.
+    fn is_unused(&self) -> bool {
+        let handler = self.stateless.as_ref().is_some_and(Stateless::has_handler);
+        self.peers.is_empty() && !handler
     }
 
     /// Whether the kernel refuses a datagram because of its receiver alone. It then calls the socket
@@ -82,14 +115,30 @@ impl DatagramSocket {
 }
 
 impl DatagramPeer {
+    /// A turn that is not for a datagram of the peer's. If the session is everybody's, it has no peer
+    /// then.
     pub(super) fn turn(
         &mut self,
         desk: &mut Desk,
+        common: &Common,
         token: u64,
         act: impl FnOnce(&mut Session, &mut Turn),
     ) {
+        if common.stateless {
+            let state = self.session.state();
+            state.peer = nobody(state.peer.transport());
+        }
         let to = self.session.peer().addr().clone();
-        desk.turn(&mut self.session, token, Wire::Shared(self.shared.as_fd(), &to), act);
+        let way = Way {
+            socket: self.route.socket.as_fd(),
+            to: (!common.stateless).then_some(&to),
+            source: self.route.source,
+            common,
+            now: desk.turn.now,
+            outbox: None,
+            at_once: common.stateless,
+        };
+        desk.turn(&mut self.session, token, Wire::Datagrams(&way), act);
     }
 }
 
@@ -114,14 +163,15 @@ impl Worker {
         let shared = socket.listening.socket.clone();
         let Some(mut boxes) = socket.boxes.take() else { return };
         let Boxes { inbox, outbox } = &mut *boxes;
-        for _ in 0..DATAGRAMS_PER_TURN / inbox.slots() {
+        let mut taken = 0;
+        while taken < DATAGRAMS_PER_TURN {
             match inbox.receive(shared.as_fd()) {
                 Ok(count) => {
                     for index in 0..count {
-                        self.take_in(token, &shared, &inbox.get(index), outbox.as_ref());
+                        taken += self.take_in(token, &inbox.get(index), outbox.as_ref());
                     }
                     if let Some(outbox) = outbox {
-                        self.send_off(&shared, outbox.get_mut());
+                        self.send_off(token, &shared, outbox.get_mut());
                     }
                     // There may be more; the poll knows.
                     if count < inbox.slots() {
@@ -131,7 +181,7 @@ impl Worker {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // An error that an earlier reply has met on its way says nothing about this
                 // socket; it is reported once and gone.
-                Err(_) => {}
+                Err(_) => taken += 1,
             }
         }
         if let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) {
@@ -140,71 +190,86 @@ impl Worker {
     }
 
     /// Sends the replies to a batch. What the kernel does not take now goes back to its session.
-    fn send_off(&mut self, shared: &OwnedFd, outbox: &mut Outbox) {
-        while let Err(error) = outbox.send(shared.as_fd()) {
-            match error.kind() {
-                io::ErrorKind::Interrupted => {}
-                io::ErrorKind::WouldBlock => break,
-                // One datagram that cannot be sent says nothing about the next.
-                _ => drop(outbox.pop()),
-            }
-        }
-        while let Some((token, message)) = outbox.pop() {
-            let Worker { actors, desk, .. } = self;
-            if let Some(Actor::Peer(peer)) = actors.get_mut(token) {
-                desk.take_back(&mut peer.session, message);
-                self.update(token);
+    fn send_off(&mut self, token: u64, shared: &OwnedFd, outbox: &mut Outbox) {
+        send_out(shared.as_fd(), outbox, &self.common.tally);
+        let stateless = self.common.stateless;
+        while let Some((owner, message)) = outbox.pop() {
+            let Worker { actors, desk, common, .. } = self;
+            match actors.get_mut(owner) {
+                // Then the owner is no session.
+                _ if stateless => Tally::add(&common.tally.replies_dropped),
+                Some(Actor::Peer(peer)) if peer.socket == token => {
+                    not_sent(common, peer.session.peer().addr(), message.len());
+                    desk.take_back(&mut peer.session, message);
+                    self.update(owner);
+                }
+                _ => {}
             }
         }
         outbox.clear();
     }
 
+    /// Hands in what came in one slot. Returns how many datagrams that was.
     fn take_in(
         &mut self,
         token: u64,
-        shared: &Arc<OwnedFd>,
-        datagram: &Received<'_>,
+        received: &Received<'_>,
         outbox: Option<&RefCell<Outbox>>,
-    ) {
-        let handled = match &datagram.from {
+    ) -> usize {
+        let messages = received.messages();
+        let (count, mut dropped) = (messages.len(), 0);
+        match &received.from {
             // Else the kernel has cut it. A Unix datagram is as long as its sender's buffer.
-            Ok(from) if datagram.length == datagram.bytes.len() => self
-                .peer_of(token, shared, from)
-                .is_some_and(|peer| self.hand_in(peer, datagram.bytes, outbox)),
-            _ => false,
-        };
-        if !handled {
+            Ok(from) if received.is_whole() => {
+                heard(&self.common, from, received.length, self.desk.turn.now);
+                if self.common.stateless {
+                    dropped = self.take_in_stateless(token, received, from, outbox);
+                } else {
+                    for message in messages {
+                        let peer = self.peer_of(token, from, received.source);
+                        let handled =
+                            peer.is_some_and(|peer| self.hand_in(peer, message, from, outbox));
+                        dropped += usize::from(!handled);
+                    }
+                }
+            }
+            _ => dropped = count,
+        }
+        for _ in 0..dropped {
             Tally::add(&self.common.tally.datagrams_dropped);
         }
+        count
     }
 
     /// The session for a peer, new if need be and allowed.
-    fn peer_of(&mut self, token: u64, shared: &Arc<OwnedFd>, from: &AnyAddr) -> Option<u64> {
+    fn peer_of(&mut self, token: u64, from: &AnyAddr, source: Option<Source>) -> Option<u64> {
         let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) else { return None };
-        match &socket.last {
-            Some((last, peer)) if last == from => return Some(*peer),
-            _ => {}
+        match socket.peers.find(from, source) {
+            Some(peer) => Some(peer),
+            None => self.admit(token, from, source),
         }
-        let peer = match socket.peers.get(from) {
-            Some(peer) => *peer,
-            None => self.admit(token, from, shared.clone())?,
-        };
-        if let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) {
-            socket.last = Some((from.clone(), peer));
-        }
-        Some(peer)
     }
 
     /// False if the session did not handle it, or is gone.
-    fn hand_in(&mut self, token: u64, message: &[u8], outbox: Option<&RefCell<Outbox>>) -> bool {
-        let Worker { actors, desk, .. } = self;
+    fn hand_in(
+        &mut self,
+        token: u64,
+        message: &[u8],
+        from: &AnyAddr,
+        outbox: Option<&RefCell<Outbox>>,
+    ) -> bool {
+        let Worker { actors, desk, common, .. } = self;
         let Some(Actor::Peer(peer)) = actors.get_mut(token) else { return false };
-        let to = peer.session.peer().addr().clone();
-        let wire = match outbox {
-            Some(outbox) => Wire::Outbox(peer.shared.as_fd(), &to, outbox, token),
-            None => Wire::Shared(peer.shared.as_fd(), &to),
+        let way = Way {
+            socket: peer.route.socket.as_fd(),
+            to: Some(from),
+            source: peer.route.source,
+            common,
+            now: desk.turn.now,
+            outbox: outbox.map(|outbox| (outbox, token)),
+            at_once: false,
         };
-        let handled = desk.feed_message(&mut peer.session, token, wire, message);
+        let handled = desk.feed_message(&mut peer.session, token, Wire::Datagrams(&way), message);
         if !peer.session.is_steady() {
             self.update(token);
         }
@@ -212,20 +277,32 @@ impl Worker {
     }
 
     /// A session for a peer that was not heard before.
-    fn admit(&mut self, token: u64, from: &AnyAddr, shared: Arc<OwnedFd>) -> Option<u64> {
-        let Some(Actor::Datagrams(socket)) = self.actors.get(token) else { return None };
-        if socket.peers.len() >= self.common.limits.peers_max || !can_be_answered(from) {
+    #[cold]
+    fn admit(&mut self, token: u64, from: &AnyAddr, source: Option<Source>) -> Option<u64> {
+        let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) else { return None };
+        if socket.shunned.has(from, source) {
             return None;
         }
         let peer = Peer::from_addr(socket.listening.transport, from.clone())?;
+        if !socket.peers.reserve(self.common.limits.peers_max) {
+            return None;
+        }
         let tally = &self.common.tally;
-        let session = socket.listening.service.session(peer, self.desk.turn.now, tally)?;
+        let session = socket.listening.service.session(peer, self.desk.turn.now, tally);
+        let Some(session) = session else {
+            socket.peers.release();
+            return None;
+        };
         Tally::add(&self.common.tally.datagram_peers);
         self.common.tally.opened();
-        let actor = DatagramPeer { socket: token, shared, session, armed: None };
+        let route = match source {
+            None => socket.route.clone(),
+            _ => Arc::new(Route { socket: socket.listening.socket.clone(), source }),
+        };
+        let actor = DatagramPeer { socket: token, route, session, armed: None };
         let peer = self.actors.insert(Actor::Peer(actor));
         if let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) {
-            socket.peers.insert(from.clone(), peer);
+            socket.peers.insert(Key { from: from.clone(), source }, peer);
         }
         self.with_session(peer, Session::open);
         Some(peer)
@@ -261,7 +338,7 @@ impl Worker {
     pub(super) fn close_datagrams(&mut self, token: u64) {
         let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) else { return };
         socket.closing = true;
-        if socket.peers.is_empty() {
+        if socket.is_unused() {
             self.drop_datagrams(token);
         } else {
             self.update_datagrams(token);
@@ -269,14 +346,20 @@ impl Worker {
     }
 
     /// The session of one of a socket's peers is over.
-    pub(super) fn forget_peer(&mut self, token: u64, session: &Session) {
-        let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) else { return };
-        if let Some(peer) = socket.peers.remove(session.peer().addr()) {
-            socket.blocked.remove(&peer);
-            socket.last = None;
+    pub(super) fn forget_peer(&mut self, gone: &DatagramPeer) {
+        let Some(Actor::Datagrams(socket)) = self.actors.get_mut(gone.socket) else { return };
+        match &mut socket.stateless {
+            Some(stateless) => stateless.forget_handler(),
+            None => {
+                let from = gone.session.peer().addr().clone();
+                let key = Key { from, source: gone.route.source };
+                if let Some(peer) = socket.peers.remove(&key) {
+                    socket.blocked.remove(&peer);
+                }
+            }
         }
-        if socket.closing && socket.peers.is_empty() {
-            self.drop_datagrams(token);
+        if socket.closing && socket.is_unused() {
+            self.drop_datagrams(gone.socket);
         }
     }
 
@@ -285,6 +368,9 @@ impl Worker {
         if let Some(Actor::Datagrams(socket)) = self.actors.remove(token) {
             let fd = socket.listening.socket.as_fd();
             let _ = self.poll.change(fd, token, socket.interest, Interest::NONE);
+            if let Some(abilities) = socket.abilities {
+                abilities.disable(fd);
+            }
         }
     }
 
@@ -304,14 +390,6 @@ impl Worker {
     }
 }
 
-/// Nobody answers port 0 or a sender without a name; a session for one could never speak.
-fn can_be_answered(from: &AnyAddr) -> bool {
-    match from {
-        AnyAddr::Ip(from) => from.port() != 0 && !from.ip().is_multicast(),
-        AnyAddr::Unix(_) => true,
-    }
-}
-
 /// How long to leave Unix peers alone whose queues are full: there is no event when they have read.
 const RETRY: Duration = Duration::from_millis(5);
 
@@ -321,7 +399,7 @@ const DATAGRAMS_PER_TURN: usize = 64;
 /// Slots and their bytes: no UDP datagram is longer.
 const UDP_INBOX: (usize, usize) = (32, 64 * 1024);
 
-/// Slots and the bytes of all together. What does not fit is sent by itself.
+/// Runs of datagrams and the bytes of all together.
 const OUTBOX: (usize, usize) = (64, 128 * 1024);
 
 /// A Unix datagram may be as long as its sender's buffer, which is 208 KiB unless it was changed.

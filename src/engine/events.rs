@@ -12,8 +12,10 @@ use std::thread;
 /// Event loops on readiness, for many connections.
 ///
 /// Each worker is one thread with its own poll (epoll), its own connections and its own buffers.
-/// Workers share the listeners; a connection stays with the worker that accepted it, and a datagram
-/// socket with one worker. An idle connection owns no buffer.
+/// Workers share the listeners, and a connection stays with the worker that accepted it. For a UDP
+/// endpoint each has a socket of its own (`SO_REUSEPORT`), and the kernel gives all datagrams of a peer
+/// to the same one; a datagram socket that the program made, or a Unix one, stays with one worker. An
+/// idle connection owns no buffer.
 ///
 /// Handlers must not block: they would hold up all connections of their worker.
 ///
@@ -57,6 +59,10 @@ impl sealed::Start for Events {
         limit.unwrap_or(10_000)
     }
 
+    fn datagram_workers(&self) -> usize {
+        self.workers
+    }
+
     fn start(self, plan: Plan) -> io::Result<Launch> {
         let Plan { sockets, memory, common } = plan;
         let mut workers = Vec::new();
@@ -64,11 +70,14 @@ impl sealed::Start for Events {
             workers.push(Worker::new(common.clone())?);
         }
         for (index, listening) in sockets.into_iter().enumerate() {
-            sys::io::set_nonblocking(listening.socket.as_fd(), true)?;
             if listening.transport.is_datagram() {
-                workers[index % self.workers].serve(listening)?;
+                for (more, listening) in listening.apart().into_iter().enumerate() {
+                    sys::io::set_nonblocking(listening.socket.as_fd(), true)?;
+                    workers[(index + more) % self.workers].serve(listening)?;
+                }
                 continue;
             }
+            sys::io::set_nonblocking(listening.socket.as_fd(), true)?;
             for worker in &mut workers {
                 worker.serve(listening.share())?;
             }

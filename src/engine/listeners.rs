@@ -41,7 +41,8 @@ impl Worker {
     pub(crate) fn serve(&mut self, listening: Listening) -> io::Result<()> {
         let socket = listening.socket.clone();
         if listening.transport.is_datagram() {
-            let actor = Actor::Datagrams(Box::new(DatagramSocket::new(listening)));
+            let actor =
+                Actor::Datagrams(Box::new(DatagramSocket::new(listening, self.common.stateless)));
             let token = self.actors.insert(actor);
             return self.poll.change(socket.as_fd(), token, Interest::NONE, Interest::READ);
         }

@@ -4,7 +4,7 @@
 use super::{Gate, Stop, Tally};
 use crate::addr::{Endpoint, Peer, Transport};
 use crate::handler::{Letter, Outcome};
-use crate::limits::Limits;
+use crate::limits::{Limits, Replies};
 use crate::mailbox::Mailbox;
 use crate::memory;
 use crate::poll::Trigger;
@@ -15,7 +15,8 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// What a server hands to its engine.
@@ -37,6 +38,10 @@ impl fmt::Debug for Plan {
 /// A bound socket, and what is served on it.
 pub(crate) struct Listening {
     pub(crate) socket: Arc<OwnedFd>,
+    /// More sockets at the same place (`SO_REUSEPORT`), each for another worker.
+    pub(crate) twins: Vec<OwnedFd>,
+    /// How many datagram peers all of them have.
+    pub(crate) peers: Arc<AtomicUsize>,
     pub(crate) transport: Transport,
     pub(crate) endpoint: Endpoint,
     pub(crate) service: Service,
@@ -61,7 +66,8 @@ impl Listening {
             _ => Trigger::Level,
         };
         let socket = Arc::new(socket);
-        Listening { socket, transport, endpoint, service, accepted, trigger }
+        let (twins, peers) = (Vec::new(), Arc::default());
+        Listening { socket, twins, peers, transport, endpoint, service, accepted, trigger }
     }
 
     /// Gives an accepted socket its options. It goes on without one that it cannot have: they tune a
@@ -76,12 +82,24 @@ impl Listening {
     pub(crate) fn share(&self) -> Listening {
         Listening {
             socket: self.socket.clone(),
+            twins: Vec::new(),
+            peers: self.peers.clone(),
             transport: self.transport,
             endpoint: self.endpoint.clone(),
             service: self.service.clone(),
             accepted: self.accepted.clone(),
             trigger: self.trigger,
         }
+    }
+
+    /// One for each of its sockets, each for another worker.
+    pub(crate) fn apart(mut self) -> Vec<Listening> {
+        let twins = std::mem::take(&mut self.twins);
+        let mut all: Vec<_> = (twins.into_iter())
+            .map(|socket| Listening { socket: Arc::new(socket), ..self.share() })
+            .collect();
+        all.insert(0, self);
+        all
     }
 }
 
@@ -149,10 +167,20 @@ impl Service {
 
     /// A session for this peer, if it is admitted and its handler can be made.
     pub(crate) fn session(&self, peer: Peer, now: Instant, tally: &Tally) -> Option<Box<Session>> {
-        let Serve::Sessions(make) = &self.serve else { return None };
         if !self.admits(&peer, tally) {
             return None;
         }
+        self.unasked_session(peer, now, tally)
+    }
+
+    /// The same, for whom nobody is asked.
+    pub(crate) fn unasked_session(
+        &self,
+        peer: Peer,
+        now: Instant,
+        tally: &Tally,
+    ) -> Option<Box<Session>> {
+        let Serve::Sessions(make) = &self.serve else { return None };
         let made = catch_unwind(AssertUnwindSafe(|| make(peer, now)));
         if made.is_err() {
             Tally::add(&tally.panics);
@@ -167,6 +195,10 @@ pub(crate) struct Common {
     pub(crate) tally: Tally,
     pub(crate) gate: Gate,
     pub(crate) stop: Arc<Stop>,
+    /// One handler for all that a worker hears on a datagram socket.
+    pub(crate) stateless: bool,
+    /// Guards what leaves over UDP.
+    pub(crate) replies: Option<Mutex<Replies>>,
 }
 
 /// An engine that was started, and its first loop.

@@ -118,6 +118,7 @@ impl Worker {
     }
 
     fn work(&mut self) {
+        self.open_stateless();
         while !self.is_done() {
             let timeout = self.timeout();
             if let Err(error) = self.poll.wait(timeout) {
@@ -251,13 +252,13 @@ impl Worker {
 
     /// A turn for the session at `token`, if there still is one.
     pub(super) fn with_session(&mut self, token: u64, act: impl FnOnce(&mut Session, &mut Turn)) {
-        let Worker { actors, desk, .. } = self;
+        let Worker { actors, desk, common, .. } = self;
         match actors.get_mut(token) {
             Some(Actor::Stream(Stream { socket, session, .. })) => {
                 desk.turn(session, token, Wire::Stream(socket.as_fd()), act);
             }
             Some(Actor::Memory(stream)) => stream.turn(desk, token, act),
-            Some(Actor::Peer(peer)) => peer.turn(desk, token, act),
+            Some(Actor::Peer(peer)) => peer.turn(desk, common, token, act),
             _ => return,
         }
         self.update(token);
@@ -322,7 +323,7 @@ impl Worker {
                 self.conclude(session, false);
             }
             Some(Actor::Peer(peer)) => {
-                self.forget_peer(peer.socket, &peer.session);
+                self.forget_peer(&peer);
                 self.conclude(peer.session, false);
             }
             _ => {}

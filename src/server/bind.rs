@@ -8,6 +8,7 @@ use crate::lookup;
 use crate::socket::{Options, TcpListener, UdpSocket, UnixDatagram, UnixListener, UnixSeqListener};
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -18,17 +19,19 @@ pub(super) fn bind(
     source: Source,
     service: &Service,
     options: &Options,
+    datagram_workers: usize,
     sockets: &mut Vec<Listening>,
     memory: &mut Vec<MemoryListening>,
     files: &mut Vec<SocketFile>,
 ) -> Result<(), Error> {
     let place = sockets.len();
-    let mut add = |socket: OwnedFd, endpoint: Endpoint| {
+    let mut add = |socket: OwnedFd, twins: Vec<OwnedFd>, endpoint: Endpoint| {
         let transport = endpoint.transport();
         let service = service.clone();
         // What is accepted over TCP inherits its options, which costs nothing per connection.
         let accepted = if transport.is_unix() { options.for_accepted_unix() } else { None };
-        sockets.push(Listening::new(socket, endpoint, service, accepted));
+        let listening = Listening::new(socket, endpoint, service, accepted);
+        sockets.push(Listening { twins, ..listening });
     };
     let endpoint = match source.0 {
         Origin::Endpoint(endpoint) => endpoint,
@@ -36,7 +39,7 @@ pub(super) fn bind(
             check(&endpoint, service)?;
             let set = options.set_on(&socket, endpoint.transport());
             set.map_err(|error| Error::new("listen on", &endpoint, error))?;
-            add(socket, endpoint);
+            add(socket, Vec::new(), endpoint);
             return Ok(());
         }
         Origin::Memory(listener) => {
@@ -53,7 +56,7 @@ pub(super) fn bind(
         if let Some(path) = at.as_path() {
             files.push(SocketFile::new(path.to_owned()).map_err(failed)?);
         }
-        add(socket, endpoint);
+        add(socket, Vec::new(), endpoint);
         return Ok(());
     }
     let Some(at) = endpoint.host_port() else {
@@ -65,11 +68,11 @@ pub(super) fn bind(
     let options = options.clone().with_keepalive().with_only_v6(!at.is_dual_stack());
     let (mut bound, mut last) = (0, None);
     for address in &addresses {
-        match bind_ip(*address, datagram, &options) {
-            Ok((socket, local)) => {
+        match bind_ip(*address, datagram, &options, datagram_workers) {
+            Ok((socket, twins, local)) => {
                 bound += 1;
                 let local = Endpoint::from_addr(endpoint.transport(), local);
-                add(socket, local.expect("an IP transport fits an IP address"));
+                add(socket, twins, local.expect("an IP transport fits an IP address"));
             }
             // `localhost` has two addresses even where the machine has only one family.
             Err(error) if lookup::is_missing_here(&error) => last = Some(error),
@@ -118,18 +121,21 @@ fn bind_unix(
 }
 
 fn bind_ip(
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     datagram: bool,
     options: &Options,
-) -> io::Result<(OwnedFd, AnyAddr)> {
+    datagram_workers: usize,
+) -> io::Result<(OwnedFd, Vec<OwnedFd>, AnyAddr)> {
     if datagram {
         let socket = UdpSocket::bind_with(address, options)?;
         let local = socket.local_addr()?;
-        return Ok((socket.into(), local.into()));
+        let twins = socket.twins(options, datagram_workers.saturating_sub(1))?;
+        let twins = twins.into_iter().map(OwnedFd::from).collect();
+        return Ok((socket.into(), twins, local.into()));
     }
     let listener = TcpListener::bind_with(address, options)?;
     let local = listener.local_addr()?;
-    Ok((listener.into(), local.into()))
+    Ok((listener.into(), Vec::new(), local.into()))
 }
 
 /// A socket file that this server has made.

@@ -24,6 +24,8 @@ fn worker(connections_max: usize) -> Worker {
         limits: Arc::new(limits),
         tally: Tally::default(),
         stop: Arc::new(Stop::default()),
+        stateless: false,
+        replies: None,
     }))
     .unwrap()
 }

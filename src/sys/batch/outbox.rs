@@ -1,0 +1,285 @@
+//! Datagrams that leave together.
+
+use super::super::address::to_sock_addr;
+use super::super::control::{Attached, IP_SPACE};
+use super::{Source, V4_BYTES};
+use crate::addr::AnyAddr;
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Datagrams that wait to leave together: one call for all, and one buffer for those of one length that
+/// go to one receiver, which the kernel cuts into datagrams again (`UDP_SEGMENT`).
+pub(crate) struct Outbox {
+    bytes: Box<[u8]>,
+    names: Box<[libc::sockaddr_storage]>,
+    headers: Box<[libc::mmsghdr]>,
+    vectors: Box<[libc::iovec]>,
+    controls: Box<[Attached<IP_SPACE>]>,
+    runs: Box<[Run]>,
+    /// The next one to be sent, the end, and the end of their bytes.
+    next: usize,
+    count: usize,
+    used: usize,
+    /// No longer ones are joined. 0 where the kernel cannot cut.
+    segment_max: usize,
+}
+
+/// Datagrams with one header, one after the other in the bytes.
+#[derive(Clone, Copy, Default)]
+struct Run {
+    /// Whose they are, for the caller.
+    owner: u64,
+    start: usize,
+    /// How long each is; the last may be shorter.
+    segment: usize,
+    count: usize,
+    /// Another one may join.
+    open: bool,
+    /// How much of what is attached says where they leave from.
+    source_bytes: usize,
+}
+
+// SAFETY: as for the inbox.
+unsafe impl Send for Outbox {}
+
+impl Outbox {
+    /// Room for `slots` runs of datagrams with `bytes_max` bytes together. `segments`: whether the
+    /// kernel can cut.
+    pub(crate) fn new(slots: usize, bytes_max: usize, segments: bool) -> Outbox {
+        // SAFETY: these are plain numbers and pointers, for which zero is a value.
+        let (name, header, vector) =
+            unsafe { (std::mem::zeroed(), std::mem::zeroed(), std::mem::zeroed()) };
+        Outbox {
+            bytes: vec![0; bytes_max].into(),
+            names: vec![name; slots].into(),
+            headers: vec![header; slots].into(),
+            vectors: vec![vector; slots].into(),
+            controls: (0..slots).map(|_| Attached::new()).collect(),
+            runs: vec![Run::default(); slots].into(),
+            next: 0,
+            count: 0,
+            used: 0,
+            segment_max: if segments { JOINED_BYTES_MAX / 2 } else { 0 },
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.next == self.count
+    }
+
+    /// Whether a datagram of this size has room when nothing else waits.
+    pub(crate) fn takes(&self, length: usize) -> bool {
+        length <= self.bytes.len()
+    }
+
+    /// Adds a datagram. One owner has one receiver and one source as long as the box is not empty.
+    /// False if there is no room for it now.
+    ///
+    /// # Errors
+    ///
+    /// The address is none that a datagram can be sent to.
+    pub(crate) fn push(
+        &mut self,
+        bytes: &[u8],
+        to: &AnyAddr,
+        source: Option<Source>,
+        owner: u64,
+    ) -> io::Result<bool> {
+        let end = self.used + bytes.len();
+        if end > self.bytes.len() {
+            return Ok(false);
+        }
+        if !self.is_empty() && self.runs[self.count - 1].owner == owner && self.join(bytes)? {
+            return Ok(true);
+        }
+        let index = self.count;
+        if index == self.headers.len() {
+            return Ok(false);
+        }
+        let name = &mut self.names[index];
+        let name_length = write_name(to, name)?;
+        let control = &mut self.controls[index];
+        control.clear();
+        if let Some(source) = source {
+            control.source(source.ip, source.interface)?;
+        }
+        let place = &mut self.bytes[self.used..end];
+        place.copy_from_slice(bytes);
+        let vector = &mut self.vectors[index];
+        *vector = libc::iovec { iov_base: place.as_mut_ptr().cast(), iov_len: bytes.len() };
+        let header = &mut self.headers[index].msg_hdr;
+        header.msg_name = std::ptr::from_mut(name).cast();
+        header.msg_namelen = name_length;
+        header.msg_iov = vector;
+        header.msg_iovlen = 1;
+        attach(header, control.as_bytes());
+        self.runs[index] = Run {
+            owner,
+            start: self.used,
+            segment: bytes.len(),
+            count: 1,
+            open: (1..=self.segment_max).contains(&bytes.len()),
+            source_bytes: control.as_bytes().len(),
+        };
+        self.count += 1;
+        self.used = end;
+        Ok(true)
+    }
+
+    /// Adds a datagram to the last run, if that can be.
+    fn join(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        let index = self.count - 1;
+        let (run, vector) = (&mut self.runs[index], &mut self.vectors[index]);
+        let length = vector.iov_len + bytes.len();
+        let fits = (1..=run.segment).contains(&bytes.len())
+            && run.count < JOINED_MAX
+            && length <= JOINED_BYTES_MAX;
+        if !run.open || !fits {
+            return Ok(false);
+        }
+        if run.count == 1 {
+            let control = &mut self.controls[index];
+            // No more than `JOINED_BYTES_MAX`.
+            control.segment_bytes(run.segment as u16)?;
+            attach(&mut self.headers[index].msg_hdr, control.as_bytes());
+        }
+        let end = self.used + bytes.len();
+        self.bytes[self.used..end].copy_from_slice(bytes);
+        vector.iov_len = length;
+        run.count += 1;
+        run.open = bytes.len() == run.segment;
+        self.used = end;
+        Ok(true)
+    }
+
+    /// Sends what waits, without waiting, as far as the kernel takes it: sendmmsg(2).
+    ///
+    /// # Errors
+    ///
+    /// The first datagram that is left cannot be sent, or with `WouldBlock` not now.
+    pub(crate) fn send(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        while !self.is_empty() {
+            let waiting = &mut self.headers[self.next..self.count];
+            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            // SAFETY: the headers point to names, vectors, bytes and control messages of ours, written
+            // by `push`.
+            let sent = unsafe {
+                let count = waiting.len() as libc::c_uint;
+                libc::sendmmsg(socket.as_raw_fd(), waiting.as_mut_ptr(), count, flags as _)
+            };
+            match usize::try_from(sent).map_err(|_| io::Error::last_os_error()) {
+                Ok(sent) => self.next += sent,
+                Err(error) if self.runs[self.next].count > 1 && cannot_cut(&error) => {
+                    self.send_apart(socket, &error)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.clear();
+        Ok(())
+    }
+
+    /// Sends the datagrams of the next run one by one. If that helps, such ones are not joined again.
+    #[cold]
+    fn send_apart(&mut self, socket: BorrowedFd<'_>, refusal: &io::Error) -> io::Result<()> {
+        let index = self.next;
+        let Run { segment, source_bytes, .. } = self.runs[index];
+        while self.next == index {
+            let whole = self.vectors[index].iov_len;
+            self.vectors[index].iov_len = whole.min(segment);
+            let header = &mut self.headers[index].msg_hdr;
+            let control_bytes = header.msg_controllen;
+            header.msg_controllen = source_bytes as _;
+            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            // SAFETY: as in `send`.
+            let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), header, flags) };
+            let sent = usize::try_from(sent).map_err(|_| io::Error::last_os_error());
+            header.msg_controllen = control_bytes;
+            self.vectors[index].iov_len = whole;
+            sent?;
+            self.segment_max = match refusal.raw_os_error() {
+                // The device cannot write their checksums.
+                Some(libc::EIO) => 0,
+                // Longer than what fits into a packet on the way there, or not known at all.
+                _ => self.segment_max.min(segment - 1),
+            };
+            self.advance();
+        }
+        Ok(())
+    }
+
+    /// Goes past the first datagram that is left.
+    fn advance(&mut self) -> Range<usize> {
+        let (run, vector) = (&mut self.runs[self.next], &mut self.vectors[self.next]);
+        let length = if run.count == 1 { vector.iov_len } else { run.segment };
+        let start = run.start;
+        run.start += length;
+        run.count -= 1;
+        vector.iov_len -= length;
+        vector.iov_base = self.bytes[run.start..].as_mut_ptr().cast();
+        match run.count {
+            0 => self.next += 1,
+            1 => self.headers[self.next].msg_hdr.msg_controllen = run.source_bytes as _,
+            _ => {}
+        }
+        start..start + length
+    }
+
+    /// Forgets what is left.
+    pub(crate) fn clear(&mut self) {
+        (self.next, self.count, self.used) = (0, 0, 0);
+    }
+
+    /// Takes the first datagram out that is left, with its owner.
+    pub(crate) fn pop(&mut self) -> Option<(u64, &[u8])> {
+        if self.is_empty() {
+            return None;
+        }
+        let owner = self.runs[self.next].owner;
+        let range = self.advance();
+        Some((owner, &self.bytes[range]))
+    }
+
+    #[cfg(test)]
+    pub(super) fn calls(&self) -> usize {
+        self.count - self.next
+    }
+}
+
+fn attach(header: &mut libc::msghdr, control: &[u8]) {
+    // The kernel only reads it.
+    header.msg_control = control.as_ptr().cast_mut().cast();
+    header.msg_controllen = control.len() as _;
+}
+
+/// Whether a run may have been refused as a run: what `UDP_SEGMENT` meets on old kernels, on devices
+/// without checksums, and where a datagram would have to be cut into packets.
+fn cannot_cut(error: &io::Error) -> bool {
+    let known = [libc::EINVAL, libc::EIO, libc::EMSGSIZE, libc::ENOPROTOOPT, libc::EOPNOTSUPP];
+    error.raw_os_error().is_some_and(|errno| known.contains(&errno))
+}
+
+/// Writes an address as the kernel wants it, and says how long it is.
+fn write_name(to: &AnyAddr, name: &mut libc::sockaddr_storage) -> io::Result<libc::socklen_t> {
+    if let AnyAddr::Ip(SocketAddr::V4(to)) = to {
+        // SAFETY: a `sockaddr_storage` is large enough and aligned for a `sockaddr_in`, and both are
+        // plain numbers.
+        let v4 = unsafe { &mut *std::ptr::from_mut(name).cast::<libc::sockaddr_in>() };
+        v4.sin_family = libc::AF_INET as libc::sa_family_t;
+        v4.sin_port = to.port().to_be();
+        v4.sin_addr.s_addr = u32::from(*to.ip()).to_be();
+        return Ok(V4_BYTES);
+    }
+    let to = to_sock_addr(to)?;
+    // SAFETY: `to` is stored in a `sockaddr_storage`, all of which is initialised.
+    *name = unsafe { *to.as_ptr().cast::<libc::sockaddr_storage>() };
+    Ok(to.len())
+}
+
+/// How many datagrams the kernel cuts one buffer into (`UDP_MAX_SEGMENTS`, 64 until Linux 6.9).
+const JOINED_MAX: usize = 64;
+
+/// As long as one datagram may be.
+const JOINED_BYTES_MAX: usize = 65_507;
