@@ -243,6 +243,11 @@ impl Outbox {
     }
 
     #[cfg(test)]
+    pub(super) fn headers_for_tests(&mut self) -> &mut [libc::mmsghdr] {
+        &mut self.headers
+    }
+
+    #[cfg(test)]
     pub(super) fn calls(&self) -> usize {
         self.count - self.next
     }
