@@ -15,7 +15,7 @@
 //! ```
 //!
 //! One server listens on as many endpoints as you like, of any kind, and serves all of them with the
-//! same handler. It runs on threads of its own from [`serve`](Server::serve) on; a [`ServerHandle`]
+//! same handler, datagrams too: see [UDP servers](Server#udp-servers). It runs on threads of its own from [`serve`](Server::serve) on; a [`ServerHandle`]
 //! stops it and waits for it.
 
 mod bind;
@@ -98,7 +98,8 @@ impl Server {
         Server::on(Source::new(at.into_host_port().map(Endpoint::tcp)))
     }
 
-    /// A UDP server, with the same addresses as [`tcp`](Server::tcp). Each peer has a session.
+    /// A UDP server, with the same addresses as [`tcp`](Server::tcp). Each peer has a session. Strangers
+    /// may forge who they are: see [UDP servers](Server#udp-servers).
     pub fn udp(at: impl IntoHostPort) -> Server {
         Server::on(Source::new(at.into_host_port().map(Endpoint::udp)))
     }

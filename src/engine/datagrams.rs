@@ -19,7 +19,7 @@ use crate::handler::Turn;
 use crate::poll::{Event, Interest};
 use crate::session::Session;
 use crate::sys::batch::{Abilities, Inbox, Outbox, Received, Source};
-use peers::{Key, Peers, Shunned};
+use peers::{Peers, Shunned};
 use stateless::{Stateless, nobody};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -302,7 +302,7 @@ impl Worker {
         let actor = DatagramPeer { socket: token, route, session, armed: None };
         let peer = self.actors.insert(Actor::Peer(actor));
         if let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) {
-            socket.peers.insert(Key { from: from.clone(), source }, peer);
+            socket.peers.insert(from, source, peer);
         }
         self.with_session(peer, Session::open);
         Some(peer)
@@ -351,9 +351,8 @@ impl Worker {
         match &mut socket.stateless {
             Some(stateless) => stateless.forget_handler(),
             None => {
-                let from = gone.session.peer().addr().clone();
-                let key = Key { from, source: gone.route.source };
-                if let Some(peer) = socket.peers.remove(&key) {
+                let from = gone.session.peer().addr();
+                if let Some(peer) = socket.peers.remove(from, gone.route.source) {
                     socket.blocked.remove(&peer);
                 }
             }

@@ -18,6 +18,33 @@ impl Datagrams {
     }
 }
 
+/// # UDP servers
+///
+/// | you have | choose |
+/// |---|---|
+/// | peers that talk for a while, or a state for each of them | nothing: a session for each peer, up to [`peers_max`](crate::limits::Limits::peers_max) of them, until it is silent for [`peer_idle_timeout`](crate::limits::Limits::peer_idle_timeout) |
+/// | questions and answers that stand alone | [`stateless`](Server::stateless) |
+/// | more datagrams than one thread can take | [`Events::workers`](crate::engine::Events::workers) |
+/// | strangers, and answers longer than questions or servers that answer each other | [`reply_guard`](Server::reply_guard) |
+///
+/// **Amplification.** UDP does not prove who sent a datagram. A server on the open internet that answers
+/// ten bytes with a thousand can be made to flood whoever an attacker names as the sender, and two servers
+/// that answer everything can be made to talk with each other for ever. Without a guard a server answers
+/// as its handler says, and only these never: port 0, a group, broadcast, and its own socket. No error is
+/// ever answered of its own accord. Ask for as many bytes as you answer, or set a guard.
+///
+/// On all addresses (`udp://*:7000`, `0.0.0.0`, `[::]`) each answer leaves from the address that was
+/// asked, also one that is sent later (`IP_PKTINFO`, `IPV6_PKTINFO`): a peer that asks two of them has two
+/// sessions. What went to a group or to everybody is answered from the interface's own address.
+///
+/// Where the kernel can, it hands over many datagrams of one peer as one buffer and takes many answers so
+/// (`UDP_GRO` since Linux 5.0, `UDP_SEGMENT` since 4.18). A handler does not notice: each is still one
+/// frame or more, and each answer is a datagram. One that cannot be sent loses no other.
+///
+/// With several workers each has a socket of its own for a UDP endpoint that the server binds
+/// (`SO_REUSEPORT`), and a peer stays with one. The first of them is bound without that option, so that a
+/// port which another socket has is in use (`AddrInUse`), with that option or without. From then on only a
+/// program of the same user that sets it, too, could join.
 impl<C, E: Engine> Server<C, E> {
     /// One handler for all datagrams that a worker hears on an endpoint, in place of one for each peer:
     /// no table, and nothing to expire. For protocols of a question and its answer, such as DNS or NTP.

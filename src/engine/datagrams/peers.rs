@@ -3,41 +3,37 @@
 use crate::addr::AnyAddr;
 use crate::sys::batch::{Abilities, Source};
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// A peer, and the address of ours that it speaks to: where a socket has several, each is another
 /// conversation.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Key {
-    pub(super) from: AnyAddr,
-    pub(super) source: Option<Source>,
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    from: AnyAddr,
+    source: Option<Source>,
 }
 
-impl Hash for Key {
-    /// As few words as can be: this is done for most datagrams of a server with many peers.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        match &self.from {
-            AnyAddr::Ip(SocketAddr::V4(from)) => {
-                state.write_u64(u64::from(u32::from(*from.ip())) << 16 | u64::from(from.port()));
-            }
-            from => from.hash(state),
-        }
-        match self.source.map(|source| source.ip) {
-            Some(IpAddr::V4(ip)) => state.write_u32(ip.into()),
-            Some(IpAddr::V6(ip)) => state.write_u128(ip.into()),
-            None => {}
-        }
+/// A key with IPv4 on both sides, in two words: with many peers most of the time goes into finding them.
+type Key4 = (u64, u32);
+
+fn key4(from: &AnyAddr, source: Option<Source>) -> Option<Key4> {
+    let AnyAddr::Ip(SocketAddr::V4(from)) = from else { return None };
+    let from = u64::from(u32::from(*from.ip())) << 16 | u64::from(from.port());
+    match source.map(|source| source.ip) {
+        None => Some((from, 0)),
+        Some(IpAddr::V4(ip)) => Some((from, ip.into())),
+        Some(IpAddr::V6(_)) => None,
     }
 }
 
-/// The tokens of the peers' sessions.
+/// The tokens of the peers' sessions. Their number is bounded by `Limits::peers_max`.
 pub(super) struct Peers {
-    /// Its size is bounded by `Limits::peers_max`.
-    tokens: HashMap<Key, u64>,
+    v4: HashMap<Key4, u64>,
+    others: HashMap<Key, u64>,
     /// The last that was heard, who mostly is the next one too.
+    last_v4: Option<(Key4, u64)>,
     last: Option<(Key, u64)>,
     /// How many the endpoint has, with those of its other workers.
     all: Arc<AtomicUsize>,
@@ -45,11 +41,11 @@ pub(super) struct Peers {
 
 impl Peers {
     pub(super) fn new(all: Arc<AtomicUsize>) -> Peers {
-        Peers { tokens: HashMap::new(), last: None, all }
+        Peers { v4: HashMap::new(), others: HashMap::new(), last_v4: None, last: None, all }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
+        self.v4.is_empty() && self.others.is_empty()
     }
 
     /// Takes a place for one more, if there is one.
@@ -64,6 +60,18 @@ impl Peers {
     }
 
     pub(super) fn find(&mut self, from: &AnyAddr, source: Option<Source>) -> Option<u64> {
+        let Some(key) = key4(from, source) else { return self.find_other(from, source) };
+        match self.last_v4 {
+            Some((last, token)) if last == key => Some(token),
+            _ => {
+                let token = *self.v4.get(&key)?;
+                self.last_v4 = Some((key, token));
+                Some(token)
+            }
+        }
+    }
+
+    fn find_other(&mut self, from: &AnyAddr, source: Option<Source>) -> Option<u64> {
         match &self.last {
             Some((last, token)) if last.from == *from && last.source == source => {
                 return Some(*token);
@@ -71,19 +79,25 @@ impl Peers {
             _ => {}
         }
         let key = Key { from: from.clone(), source };
-        let token = *self.tokens.get(&key)?;
+        let token = *self.others.get(&key)?;
         self.last = Some((key, token));
         Some(token)
     }
 
     /// The place was taken before.
-    pub(super) fn insert(&mut self, key: Key, token: u64) {
-        self.tokens.insert(key, token);
+    pub(super) fn insert(&mut self, from: &AnyAddr, source: Option<Source>, token: u64) {
+        match key4(from, source) {
+            Some(key) => self.v4.insert(key, token),
+            None => self.others.insert(Key { from: from.clone(), source }, token),
+        };
     }
 
-    pub(super) fn remove(&mut self, key: &Key) -> Option<u64> {
-        self.last = None;
-        let token = self.tokens.remove(key)?;
+    pub(super) fn remove(&mut self, from: &AnyAddr, source: Option<Source>) -> Option<u64> {
+        (self.last_v4, self.last) = (None, None);
+        let token = match key4(from, source) {
+            Some(key) => self.v4.remove(&key),
+            None => self.others.remove(&Key { from: from.clone(), source }),
+        }?;
         self.release();
         Some(token)
     }

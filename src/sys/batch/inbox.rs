@@ -45,10 +45,12 @@ impl<'a> Received<'a> {
 
     /// The datagrams that it is.
     pub(crate) fn messages(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
-        let bytes = self.bytes;
-        let step = if self.segment == 0 { bytes.len().max(1) } else { self.segment };
+        let (bytes, step) = (self.bytes, self.segment);
         // An empty one is one too.
-        let count = bytes.len().div_ceil(step).max(1);
+        let (step, count) = match step == 0 || bytes.len() <= step {
+            true => (bytes.len(), 1),
+            false => (step, bytes.len().div_ceil(step)),
+        };
         (0..count).map(move |index| &bytes[index * step..bytes.len().min((index + 1) * step)])
     }
 }

@@ -51,11 +51,19 @@ impl Outbox {
         // SAFETY: these are plain numbers and pointers, for which zero is a value.
         let (name, header, vector) =
             unsafe { (std::mem::zeroed(), std::mem::zeroed(), std::mem::zeroed()) };
+        let mut names: Box<[libc::sockaddr_storage]> = vec![name; slots].into();
+        let mut vectors: Box<[libc::iovec]> = vec![vector; slots].into();
+        let mut headers: Box<[libc::mmsghdr]> = vec![header; slots].into();
+        for ((header, name), vector) in headers.iter_mut().zip(&mut names).zip(&mut vectors) {
+            header.msg_hdr.msg_name = std::ptr::from_mut(name).cast();
+            header.msg_hdr.msg_iov = vector;
+            header.msg_hdr.msg_iovlen = 1;
+        }
         Outbox {
             bytes: vec![0; bytes_max].into(),
-            names: vec![name; slots].into(),
-            headers: vec![header; slots].into(),
-            vectors: vec![vector; slots].into(),
+            names,
+            headers,
+            vectors,
             controls: (0..slots).map(|_| Attached::new()).collect(),
             runs: vec![Run::default(); slots].into(),
             next: 0,
@@ -98,30 +106,26 @@ impl Outbox {
         if index == self.headers.len() {
             return Ok(false);
         }
-        let name = &mut self.names[index];
-        let name_length = write_name(to, name)?;
-        let control = &mut self.controls[index];
-        control.clear();
+        let header = &mut self.headers[index].msg_hdr;
+        header.msg_namelen = write_name(to, &mut self.names[index])?;
+        header.msg_controllen = 0;
         if let Some(source) = source {
+            let control = &mut self.controls[index];
+            control.clear();
             control.source(source.ip, source.interface)?;
+            attach(header, control.as_bytes());
         }
         let place = &mut self.bytes[self.used..end];
         place.copy_from_slice(bytes);
         let vector = &mut self.vectors[index];
         *vector = libc::iovec { iov_base: place.as_mut_ptr().cast(), iov_len: bytes.len() };
-        let header = &mut self.headers[index].msg_hdr;
-        header.msg_name = std::ptr::from_mut(name).cast();
-        header.msg_namelen = name_length;
-        header.msg_iov = vector;
-        header.msg_iovlen = 1;
-        attach(header, control.as_bytes());
         self.runs[index] = Run {
             owner,
             start: self.used,
             segment: bytes.len(),
             count: 1,
             open: (1..=self.segment_max).contains(&bytes.len()),
-            source_bytes: control.as_bytes().len(),
+            source_bytes: header.msg_controllen as usize,
         };
         self.count += 1;
         self.used = end;
@@ -141,6 +145,9 @@ impl Outbox {
         }
         if run.count == 1 {
             let control = &mut self.controls[index];
+            if run.source_bytes == 0 {
+                control.clear();
+            }
             // No more than `JOINED_BYTES_MAX`.
             control.segment_bytes(run.segment as u16)?;
             attach(&mut self.headers[index].msg_hdr, control.as_bytes());
@@ -240,6 +247,11 @@ impl Outbox {
         let owner = self.runs[self.next].owner;
         let range = self.advance();
         Some((owner, &self.bytes[range]))
+    }
+
+    #[cfg(test)]
+    pub(super) fn headers_for_tests(&mut self) -> &mut [libc::mmsghdr] {
+        &mut self.headers
     }
 
     #[cfg(test)]

@@ -78,3 +78,94 @@ fn a_datagram_that_is_too_long_is_cut_and_says_so() {
     // The sender has no name.
     assert!(matches!(whole.from.unwrap(), AnyAddr::Unix(unix) if unix.as_path().is_none()));
 }
+
+fn beside(socket: &UdpSocket) -> (Abilities, Inbox) {
+    let abilities = Abilities::enable(socket.as_fd());
+    (abilities, Inbox::new(4, 16 * PAGE, abilities.destination || abilities.joined))
+}
+
+#[test]
+fn datagrams_of_one_length_to_one_receiver_leave_and_come_as_one_buffer() {
+    for at in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0", "[::]:0"] {
+        let (to, from) = (UdpSocket::bind(at).unwrap(), UdpSocket::bind(at).unwrap());
+        let mut to_at = to.local_addr().unwrap();
+        if to_at.ip().is_unspecified() {
+            let v4 = to_at.is_ipv4();
+            to_at.set_ip(if v4 { [127, 0, 0, 4].into() } else { Ipv6Addr::LOCALHOST.into() });
+        }
+        let name = AnyAddr::Ip(to_at);
+        let (abilities, mut inbox) = beside(&to);
+        assert!(abilities.joined && abilities.segments, "Linux 5.0");
+        let mut outbox = Outbox::new(8, 1 << 20, Abilities::enable(from.as_fd()).segments);
+        let source = (!at.contains('1')).then(|| Source { ip: to_at.ip(), interface: 0 });
+        for round in 0..2 {
+            // 64 and one more; a shorter one ends a run, a longer or an empty one begins another.
+            let mut sent: Vec<Vec<u8>> = (0..65).map(|n| vec![n; 300]).collect();
+            sent.extend([vec![1; 200], vec![2; 100], vec![3; 200], vec![], vec![], vec![4; 9]]);
+            for message in &sent {
+                assert!(outbox.push(message, &name, source, 7).unwrap());
+            }
+            assert_eq!(outbox.calls(), 7, "64, 300 and 200, 100, 200, two empty ones, the last");
+            outbox.send(from.as_fd()).unwrap();
+            let mut got = Vec::new();
+            while got.len() < sent.len() {
+                for index in 0..inbox.receive(to.as_fd()).unwrap() {
+                    let received = inbox.get(index);
+                    assert!(received.is_whole());
+                    assert_eq!(received.source.map(|source| source.ip), source.map(|at| at.ip));
+                    let sender = received.from.as_ref().unwrap().ip().unwrap();
+                    assert!(source.is_none_or(|source| source.ip == sender), "{at} {round}");
+                    assert!(index > 0 || !got.is_empty() || received.messages().len() == 64);
+                    got.extend(received.messages().map(<[u8]>::to_vec));
+                }
+            }
+            assert!(got == sent, "{at} {round}");
+        }
+        abilities.disable(to.as_fd());
+        outbox.push(b"one", &name, source, 7).unwrap();
+        outbox.push(b"two", &name, source, 7).unwrap();
+        outbox.send(from.as_fd()).unwrap();
+        assert_eq!(inbox.receive(to.as_fd()).unwrap(), 2);
+    }
+}
+
+#[test]
+fn what_the_kernel_does_not_cut_leaves_one_by_one() {
+    // A run whose datagrams would each have to be cut into packets is refused as a whole.
+    let (to, from) = (UdpSocket::bind("127.0.0.1:0"), UdpSocket::bind("127.0.0.1:0"));
+    let (to, from) = (to.unwrap(), from.unwrap());
+    let name = AnyAddr::Ip(to.local_addr().unwrap());
+    let everybody = AnyAddr::Ip("255.255.255.255:9".parse().unwrap());
+    let mut outbox = Outbox::new(8, 1 << 20, true);
+    let mut bytes = vec![0; 70_000];
+    for segment in [600, 500] {
+        for n in 0..3 {
+            outbox.push(&vec![n; segment], &name, None, 1).unwrap();
+        }
+        assert_eq!(outbox.calls(), 1);
+        // What is attached is shorter than it says, which is as bad (`EINVAL`).
+        outbox.headers_for_tests()[0].msg_hdr.msg_controllen = 17;
+        outbox.send(from.as_fd()).unwrap();
+        for n in 0..3 {
+            assert_eq!(to.recv(&mut bytes).unwrap(), segment);
+            assert_eq!(bytes[0], n);
+        }
+        // Such long ones are not joined any more.
+        outbox.push(&vec![0; segment], &name, None, 1).unwrap();
+        outbox.push(&vec![0; segment], &name, None, 1).unwrap();
+        assert_eq!(outbox.calls(), 2);
+        outbox.clear();
+    }
+    // A run that nobody may be sent: each is handed back, and the next one leaves.
+    outbox.push(b"no", &everybody, None, 1).unwrap();
+    outbox.push(b"nor", &everybody, None, 1).unwrap();
+    outbox.push(b"x", &everybody, None, 2).unwrap();
+    outbox.push(b"y", &everybody, None, 2).unwrap();
+    outbox.push(b"yes", &name, None, 3).unwrap();
+    for (owner, message) in [(1, "no"), (1, "nor"), (2, "x"), (2, "y")] {
+        outbox.send(from.as_fd()).unwrap_err();
+        assert_eq!(outbox.pop(), Some((owner, message.as_bytes())));
+    }
+    outbox.send(from.as_fd()).unwrap();
+    assert_eq!(to.recv(&mut bytes).unwrap(), 3);
+}
