@@ -99,7 +99,7 @@ pub(super) fn send_out(socket: BorrowedFd<'_>, outbox: &mut Outbox, tally: &Tall
             // One datagram that cannot be sent says nothing about the next.
             _ => {
                 told = false;
-                drop(outbox.pop());
+                let _ = outbox.pop();
                 Tally::add(&tally.replies_dropped);
             }
         }

@@ -128,9 +128,9 @@ impl Inbox {
         let start = self.base + index * self.slot_bytes;
         let bytes = &self.bytes[start..start + length.min(self.slot_bytes)];
         let from = self.name(index, header.msg_hdr.msg_namelen);
-        let (source, segment) = match header.msg_hdr.msg_controllen as usize {
+        let (source, segment) = match header.msg_hdr.msg_controllen {
             0 => (None, 0),
-            filled => self.beside(index, filled),
+            filled => self.beside(index, filled as _),
         };
         Received { bytes, length, from, source, segment }
     }

@@ -125,7 +125,7 @@ impl Outbox {
             segment: bytes.len(),
             count: 1,
             open: (1..=self.segment_max).contains(&bytes.len()),
-            source_bytes: header.msg_controllen as usize,
+            source_bytes: header.msg_controllen as _,
         };
         self.count += 1;
         self.used = end;
