@@ -118,44 +118,60 @@ impl Out {
         lent
     }
 
-    /// Copies what was lent if it is little and more is behind it, so that all leaves with one call.
+    /// Copies what was lent to a stream if it is little and more is behind it, so that all leaves with one
+    /// call.
     pub(crate) fn join(&mut self, input: &[u8]) {
-        if self.loan.len < JOINED_BYTES_MAX && self.bytes.len() > self.start {
-            self.keep_loan(input);
+        let little = self.loan.len < JOINED_BYTES_MAX && self.bytes.len() > self.start;
+        if little && self.bodies.is_empty() {
+            self.keep_loan(false, input);
         }
     }
 
     /// Copies what was lent and not sent, because the input is about to go.
     #[inline]
-    pub(crate) fn keep_loan(&mut self, input: &[u8]) {
+    pub(crate) fn keep_loan(&mut self, as_datagram: bool, input: &[u8]) {
         if self.loan.len > 0 {
             let Loan { start, len } = std::mem::take(&mut self.loan);
             self.begin();
             let behind = self.bytes.split_off(self.start);
             self.bytes.extend_from_slice(&input[start..start + len]);
             self.bytes.extend_from_slice(&behind);
+            if as_datagram {
+                let (start, len) = (self.start as u32, len as u32);
+                for body in &mut self.bodies[self.next..] {
+                    *body = body.start + len..body.end + len;
+                }
+                self.bodies.insert(self.next, start..start + len);
+            }
         }
     }
 
-    /// The first datagram that waits to be sent.
-    pub(crate) fn datagram(&self) -> Option<&[u8]> {
+    /// The first datagram that waits to be sent; `input` is that of the turn.
+    pub(crate) fn datagram<'a>(&'a self, input: &'a [u8]) -> Option<&'a [u8]> {
+        if self.loan.len > 0 {
+            return Some(self.unsent(input));
+        }
         let body = self.bodies.get(self.next)?;
         Some(&self.bytes[body.start as usize..body.end as usize])
     }
 
     /// How many datagrams wait to be sent.
     pub(crate) fn datagrams(&self) -> usize {
-        self.bodies.len() - self.next
+        self.bodies.len() - self.next + usize::from(self.loan.len > 0)
     }
 
     /// What is to be sent next: the first datagram, or as much of a stream as lies in one piece.
     #[inline(always)]
     pub(crate) fn front<'a>(&'a self, as_datagram: bool, input: &'a [u8]) -> &'a [u8] {
-        if as_datagram { self.datagram().unwrap_or(&[]) } else { self.unsent(input) }
+        if as_datagram { self.datagram(input).unwrap_or(&[]) } else { self.unsent(input) }
     }
 
     /// The first waiting datagram was sent, or given up.
     pub(crate) fn datagram_sent(&mut self) {
+        if self.loan.len > 0 {
+            self.loan = Loan::default();
+            return;
+        }
         self.start = self.bodies[self.next].end as usize;
         self.next += 1;
         if self.next == self.bodies.len() {
@@ -339,7 +355,7 @@ mod tests {
         let mut waiting = Out::new(1024);
         push(&mut waiting, true, b"one");
         push(&mut waiting, true, b"");
-        assert_eq!(waiting.datagram(), Some(&b"one"[..]));
+        assert_eq!(waiting.datagram(&[]), Some(&b"one"[..]));
         waiting.datagram_sent();
         let mut more = Out::new(1024);
         push(&mut more, true, b"dropped");
@@ -347,12 +363,12 @@ mod tests {
         more.datagram_sent();
         waiting.append(&mut more);
         assert!(more.is_empty());
-        assert_eq!(waiting.datagram(), Some(&b""[..]));
+        assert_eq!(waiting.datagram(&[]), Some(&b""[..]));
         waiting.datagram_sent();
-        assert_eq!(waiting.datagram(), Some(&b"two"[..]));
+        assert_eq!(waiting.datagram(&[]), Some(&b"two"[..]));
         waiting.datagram_sent();
         assert!(waiting.is_empty());
-        assert_eq!(waiting.datagram(), None);
+        assert_eq!(waiting.datagram(&[]), None);
     }
 
     #[test]
@@ -386,6 +402,31 @@ mod tests {
     }
 
     #[test]
+    fn a_datagram_that_is_lent_leaves_first_and_keeps_its_edges() {
+        let input = [7; 100];
+        let within = input.as_ptr() as usize..input.as_ptr() as usize + input.len();
+        let mut out = Out::new(1024);
+        push(&mut out, true, b"sent before");
+        out.datagram_sent();
+        assert!(out.lend(&input[..50], &within));
+        push(&mut out, true, b"");
+        push(&mut out, true, b"behind");
+        assert!(!out.lend(&input, &within));
+        out.join(&input);
+        assert_eq!((out.datagrams(), out.datagram(&input)), (3, Some(&input[..50])));
+        out.keep_loan(true, &input);
+        for datagram in [&input[..50], b"", b"behind"] {
+            assert_eq!(out.datagram(&[]), Some(datagram));
+            out.datagram_sent();
+        }
+        assert!(out.is_empty());
+        out.clear();
+        assert!(out.lend(&input, &within));
+        out.datagram_sent();
+        assert!(out.is_empty() && out.datagrams() == 0);
+    }
+
+    #[test]
     fn a_cut_keeps_whole_frames() {
         let mut out = Out::new(1024);
         push(&mut out, false, b"whole");
@@ -413,7 +454,7 @@ mod tests {
             push(&mut more, true, &round.to_ne_bytes());
             waiting.append(&mut more);
             if round > 0 {
-                assert_eq!(waiting.datagram(), Some(&(round - 1).to_ne_bytes()[..]));
+                assert_eq!(waiting.datagram(&[]), Some(&(round - 1).to_ne_bytes()[..]));
             }
             waiting.datagram_sent();
         }

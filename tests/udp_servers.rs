@@ -550,10 +550,9 @@ fn loop_of_two(engine: &AnyEngine, guard: Option<ReplyGuard>, stateless: bool) -
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
     let handled = Arc::new(AtomicU64::new(0));
-    let options = Options::new().reuse_port(true);
-    let serve = |at: SocketAddr| {
+    let serve = |socket: sockeye::socket::UdpSocket| {
         let handled = handled.clone();
-        let server = Server::udp(at).engine(engine.clone()).options(options.clone());
+        let server = Server::on(socket).engine(engine.clone());
         let server = if stateless { server.stateless() } else { server };
         let server = match guard.clone() {
             Some(guard) => server.reply_guard(guard),
@@ -566,17 +565,14 @@ fn loop_of_two(engine: &AnyEngine, guard: Option<ReplyGuard>, stateless: bool) -
         server.codec(Lines::default()).serve(echo).unwrap()
     };
     // Who sends from the address of the second server before that is there has forged the datagram as
-    // well as who writes it by hand.
-    let shared = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
-    shared.set_reuse_port(true).unwrap();
-    shared.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
-    let forger = UdpSocket::from(shared);
+    // well as who writes it by hand. It waits for the first server, which starts last.
+    let forger = UdpSocket::bind("127.0.0.2:0").unwrap();
     let victim_at = forger.local_addr().unwrap();
-    let victim = serve(victim_at);
-    let server = serve(([127, 0, 0, 1], 0).into());
-    forger.send_to(b"for ever", *address(&server).as_ip().unwrap()).unwrap();
-    // The first answer may come to the forger as long as it is there.
+    let socket = sockeye::socket::UdpSocket::bind("127.0.0.1:0").unwrap();
+    forger.send_to(b"for ever", socket.local_addr().unwrap()).unwrap();
     drop(forger);
+    let victim = serve(sockeye::socket::UdpSocket::bind(victim_at).unwrap());
+    let server = serve(socket);
     let enough = 2000;
     eventually("it dies out, or never", || {
         let guarded = server.counters().replies_guarded + victim.counters().replies_guarded;

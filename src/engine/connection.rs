@@ -180,13 +180,15 @@ impl Desk {
 
     fn feed_record(&mut self, session: &mut Session, token: u64, wire: Wire<'_>, length: usize) {
         let Desk { scratch, turn, spare, frames_per_turn } = self;
-        turn.begin(token, *frames_per_turn, &[]);
-        if length > scratch.size() {
+        let too_long = length > scratch.size();
+        let input = if too_long { &[] } else { scratch.filled(length) };
+        turn.begin(token, *frames_per_turn, input);
+        if too_long {
             session.receive_too_long(length, scratch.size());
         } else {
-            session.receive_record(scratch.filled(length), turn);
+            session.receive_record(input, turn);
         }
-        settle(session, turn, &[], spare, wire);
+        settle(session, turn, input, spare, wire);
     }
 
     /// Gives a message back to its session that could not be sent.
@@ -203,9 +205,9 @@ impl Desk {
         message: &[u8],
     ) -> bool {
         let Desk { turn, spare, frames_per_turn, .. } = self;
-        turn.begin(token, *frames_per_turn, &[]);
+        turn.begin(token, *frames_per_turn, message);
         let handled = session.receive_message(message, turn);
-        settle(session, turn, &[], spare, wire);
+        settle(session, turn, message, spare, wire);
         handled
     }
 }

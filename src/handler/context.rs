@@ -66,7 +66,7 @@ impl<'d, C: Codec> Context<'d, C> {
         }
         let limit = self.state.limits.output_bytes_max;
         let datagram = self.state.keeps_messages();
-        if !datagram && self.lend(item, limit) {
+        if self.lend(item, limit) {
             return Ok(());
         }
         let encode = |bytes: &mut Vec<u8>| self.codec.encode(item, bytes);

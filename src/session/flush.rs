@@ -92,7 +92,7 @@ impl Session {
         }
         out.join(input);
         self.write_out(out, input, turn.now, blocked, write);
-        out.keep_loan(input);
+        out.keep_loan(self.state.keeps_messages(), input);
         match backlog {
             None if turn.out.is_empty() => turn.out.clear(),
             None => {
