@@ -103,9 +103,13 @@ use std::time::{Duration, Instant};
 use socket2::Socket as RawSocket;
 
 use crate::addr::{
-    Any, ConnectedDatagram, Datagram, Ip, Kind, SeqPacket, Stream, Supports, Transfers, Unix,
+    Any, ConnectedDatagram, Datagram, Datagrams, Ip, Kind, SeqPacket, Stream, Supports, Transfers,
+    Unix,
 };
+use crate::sys::errors;
 
+mod arrival;
+mod batch;
 pub(crate) mod begin;
 mod connect;
 mod convert;
@@ -118,15 +122,21 @@ mod multicast;
 mod open;
 mod option;
 mod options;
+mod outgoing;
 mod pair;
+mod report;
 mod split;
 mod stream;
 
+pub use arrival::{Arrival, Ecn};
+pub use batch::{Batched, ReceiveBatch, SendBatch, Sent};
 pub use listener::{Incoming, Listener};
 pub use message::Received;
 pub use mismatch::Mismatch;
 pub use option::Keepalive;
 pub use options::Options;
+pub use outgoing::Outgoing;
+pub use report::ErrorReport;
 pub use split::{ReadHalf, ReuniteError, WriteHalf};
 
 /// A TCP stream; the family is [`Ip`] where no typed address says otherwise.
@@ -323,6 +333,29 @@ impl<F: Supports<K>, K: Kind> Socket<F, K> {
     /// A call that `SO_SNDTIMEO` bounds, whatever signals come.
     fn writing<T>(&self, call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         uninterrupted_within(|| self.raw.write_timeout(), call)
+    }
+
+    /// [`reading`](Self::reading) of datagrams. Where anybody may be sent to, an ICMP error is about one of
+    /// them and not about this read, which goes on.
+    fn hearing<T>(&self, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T>
+    where
+        K: Datagrams,
+    {
+        self.reading(|| {
+            call().map_err(|error| match !K::CONNECTED && errors::is_from_the_network(&error) {
+                true => io::ErrorKind::Interrupted.into(),
+                false => error,
+            })
+        })
+    }
+
+    /// [`writing`](Self::writing) to an address. The kernel tells what became of an earlier datagram first,
+    /// and once: what it says twice is about this one.
+    fn sending_to<T>(&self, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        match self.writing(&mut call) {
+            Err(error) if errors::is_from_the_network(&error) => self.writing(call),
+            result => result,
+        }
     }
 }
 
