@@ -109,7 +109,6 @@ use crate::addr::{
 use crate::sys::errors;
 
 mod arrival;
-mod batch;
 pub(crate) mod begin;
 mod connect;
 mod convert;
@@ -124,19 +123,22 @@ mod option;
 mod options;
 mod outgoing;
 mod pair;
+mod receive_batch;
 mod report;
+mod send_batch;
 mod split;
 mod stream;
 
 pub use arrival::{Arrival, Ecn};
-pub use batch::{Batched, ReceiveBatch, SendBatch, Sent};
 pub use listener::{Incoming, Listener};
 pub use message::Received;
 pub use mismatch::Mismatch;
 pub use option::Keepalive;
 pub use options::Options;
 pub use outgoing::Outgoing;
+pub use receive_batch::{Batched, ReceiveBatch};
 pub use report::ErrorReport;
+pub use send_batch::{SendBatch, Sent};
 pub use split::{ReadHalf, ReuniteError, WriteHalf};
 
 /// A TCP stream; the family is [`Ip`] where no typed address says otherwise.

@@ -392,13 +392,11 @@ mod one_by_one {
             // SAFETY: the caller has `count` headers there, each good for recvmsg(2).
             let length = unsafe {
                 let header = headers.add(index);
-                let length = libc::recvmsg(socket, &raw mut (*header).msg_hdr, flags | wait);
-                (*header).msg_len = length.try_into().unwrap_or(0);
-                length
+                libc::recvmsg(socket, &raw mut (*header).msg_hdr, flags | wait)
             };
-            if length < 0 {
-                break;
-            }
+            let Ok(length) = length.try_into() else { break };
+            // SAFETY: as above.
+            unsafe { (*headers.add(index)).msg_len = length };
             received += 1;
         }
         if received == 0 && count > 0 { -1 } else { received }
@@ -433,4 +431,53 @@ mod one_by_one {
     const MSG_WAITFORONE: libc::c_int = libc::MSG_WAITFORONE;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     const MSG_WAITFORONE: libc::c_int = 0;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_by_one;
+    use super::*;
+    use std::net::UdpSocket;
+
+    #[test]
+    fn loops_do_as_the_calls_for_many() {
+        let (one, other) =
+            (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        one.connect(other.local_addr().unwrap()).unwrap();
+        other.set_nonblocking(true).unwrap();
+        let too_long = vec![0; 70_000];
+        let payloads = [&b"one"[..], b"", b"three", &too_long, b"five"];
+        let mut vectors = payloads.map(vector_of);
+        let mut headers = vectors
+            .each_mut()
+            .map(|vector| one_by_one::Header { msg_hdr: header_of(vector, &[], &[]), msg_len: 0 });
+        // SAFETY: five headers, whose vectors and bytes outlive the call.
+        let send = |headers: &mut [one_by_one::Header]| unsafe {
+            let count = headers.len() as libc::c_uint;
+            one_by_one::send_many(one.as_raw_fd(), headers.as_mut_ptr(), count, libc::MSG_NOSIGNAL)
+        };
+        assert_eq!(send(&mut headers), 3, "up to the first that fails");
+        assert_eq!(send(&mut headers[3..]), -1);
+        assert_eq!(io::Error::last_os_error().raw_os_error(), Some(libc::EMSGSIZE));
+        assert_eq!(send(&mut headers[4..]), 1);
+
+        let mut buffers = [[0_u8; 4]; 8];
+        let mut vectors = buffers.each_mut().map(|buffer| libc::iovec {
+            iov_base: buffer.as_mut_ptr().cast(),
+            iov_len: buffer.len(),
+        });
+        let mut headers = vectors
+            .each_mut()
+            .map(|vector| one_by_one::Header { msg_hdr: header_of(vector, &[], &[]), msg_len: 0 });
+        // SAFETY: eight headers, whose vectors and buffers outlive the call.
+        let mut receive = || unsafe {
+            let (headers, flags) = (headers.as_mut_ptr(), libc::MSG_WAITFORONE | libc::MSG_TRUNC);
+            let forever = std::ptr::null_mut();
+            one_by_one::receive_many(other.as_raw_fd(), headers, 8, flags, forever)
+        };
+        assert_eq!(receive(), 4);
+        assert_eq!(receive(), -1, "nothing is there");
+        assert_eq!(headers.map(|header| header.msg_len)[..4], [3, 0, 5, 4]);
+        assert_eq!(&buffers[..4], [*b"one\0", [0; 4], *b"thre", *b"five"]);
+    }
 }
