@@ -9,8 +9,8 @@
 //! |---|---|---|
 //! | `Socket<F, Stream>` | `connect`, `accept`, `pair` | `Read`, `Write`, peek, shutdown, split |
 //! | `Socket<F, SeqPacket>` | `connect`, `accept`, `pair` | send, recv, shutdown, split |
-//! | `Socket<F, Datagram>` | `bind` | send_to, recv_from, connect |
-//! | `Socket<F, ConnectedDatagram>` | `connect`, `pair` | send, recv |
+//! | `Socket<F, Datagram>` | `bind` | send_to, recv_from, connect; on UDP receive, answer, batches |
+//! | `Socket<F, ConnectedDatagram>` | `connect`, `pair` | send, recv; on UDP batches |
 //! | `Listener<F, K>`, short for `Socket<F, Listening<K>>` | `bind` | accept, incoming |
 //!
 //! The family comes from the address: `TcpListener::bind(SocketAddrV6::..)` is typed, the text
@@ -43,10 +43,28 @@
 //! fn takes(_: Socket<Ipv4, SeqPacket>) {}
 //! ```
 //!
+//! # Which call to use for datagrams
+//!
+//! | you have | receive by | send by |
+//! |---|---|---|
+//! | one peer | `recv` | `send` |
+//! | many peers, one address | [`recv_from`](Socket::recv_from) | [`send_to`](Socket::send_to) |
+//! | datagrams of any length, now and then | [`recv_vec_from`](Socket::recv_vec_from), [`recv_vec`](Socket::recv_vec) | |
+//! | UDP on the wildcard, or on several interfaces | [`receive`](Socket::receive) | [`answer`](Socket::answer) |
+//! | UDP with ECN, or a source address of your choice | [`receive`](Socket::receive) | [`send_datagram`](Socket::send_datagram) |
+//! | UDP in quantities | [`receive_batch`](Socket::receive_batch) | [`send_batch`](Socket::send_batch) |
+//! | UDP in large quantities to and from few | the same with [`set_gro`](Socket::set_gro) | [`push_segments`](SendBatch::push_segments) |
+//!
+//! All of them tell when a datagram was cut, and how long it was; an empty datagram is one like any other.
+//! What `receive` tells costs other calls next to nothing: the kernel notes it, and nobody reads it. It notes
+//! from the bind on, because for IPv4 it does so when a datagram comes, and not when it is read: a switch
+//! by the first `receive` would be too late for those that wait. Sockets of servers are without.
+//!
 //! # Multicast
 //!
 //! A UDP socket joins groups on an interface that is given by name, index or address
-//! ([`join_multicast`](Socket::join_multicast)), and sends to them by one
+//! ([`join_multicast`](Socket::join_multicast), or one source of a group:
+//! [`join_multicast_source`](Socket::join_multicast_source)), hears no others, and sends to them by one
 //! ([`set_multicast_interface`](Socket::set_multicast_interface));
 //! [`lookup::interfaces`](crate::lookup::interfaces) lists them.
 //!

@@ -36,6 +36,8 @@ pub(crate) mod io;
 pub(crate) mod messages;
 pub(crate) mod multicast;
 pub(crate) mod netdb;
+#[cfg(any(test, not(any(target_os = "linux", target_os = "android"))))]
+mod one_by_one;
 pub(crate) mod rights;
 pub(crate) mod transfer;
 pub(crate) mod udp;

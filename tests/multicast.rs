@@ -11,8 +11,9 @@ use socket2::SockRef;
 use sockeye::addr::{InterfaceId, Ip, IpFamily, Ipv4, Ipv6};
 use sockeye::lookup::{Interface, interfaces};
 use sockeye::socket::{Options, Outgoing, UdpSocket};
-use std::io::ErrorKind;
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 const GROUP_V4: Ipv4Addr = Ipv4Addr::new(239, 255, 83, 107);
@@ -249,6 +250,80 @@ fn who_asks_a_group_is_answered_from_an_address() {
         sender.send_datagram(&by_link).unwrap();
         assert_eq!(hear(&receiver).0, "by the link");
     });
+}
+
+/// `examples/udp_multicast.rs`, built before it is run.
+fn example() -> Command {
+    let test = std::env::current_exe().unwrap();
+    let folder = test.parent().and_then(|deps| deps.parent()).unwrap();
+    static BUILT: std::sync::Once = std::sync::Once::new();
+    BUILT.call_once(|| {
+        let mut build = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
+        build.args(["build", "--quiet", "--example", "udp_multicast"]);
+        build.current_dir(env!("CARGO_MANIFEST_DIR"));
+        if folder.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().unwrap().success());
+    });
+    Command::new(folder.join("examples/udp_multicast"))
+}
+
+/// A listener that is not left behind.
+struct Listening(Child);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_example_shows_what_it_sends() {
+    let group = GROUP_V4.to_string();
+    let mut listener = example();
+    listener.args(["listen", &format!("{group}:0"), "--interface", "lo", "--count", "2"]);
+    let mut listener = Listening(listener.stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(listener.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let first = lines.next().unwrap();
+    let at = first.strip_prefix("listening to ").and_then(|rest| rest.split(' ').next()).unwrap();
+    for text in [&["hello", "there"][..], &["\u{1b}[2J"]] {
+        let mut sender = example();
+        sender.args(["send", at, "--interface", "lo"]).args(text);
+        assert!(sender.status().unwrap().success());
+    }
+    for text in ["hello there", "\\u{1b}[2J"] {
+        let line = lines.next().unwrap();
+        assert_eq!(line.split_once(": ").unwrap().1, text);
+    }
+    assert!(lines.next().is_none() && listener.0.wait().unwrap().success());
+}
+
+#[test]
+fn the_example_says_what_is_wrong_on_one_line() {
+    let cases = [
+        (&["listen", "10.0.0.1:7000"][..], "10.0.0.1 is no multicast group"),
+        (&["listen", "somewhere"], "`somewhere` is no address like 239.255.1.2:7000"),
+        (
+            &["listen", "239.255.1.2:0", "--interface", "nonesuch0"],
+            "join 239.255.1.2 on interface nonesuch0: no interface is called `nonesuch0`",
+        ),
+        (
+            &["listen", "239.255.1.2:0", "--interface", "lo", "--source", "::1"],
+            "join 239.255.1.2 on interface lo: ::1 is no host that sends to 239.255.1.2",
+        ),
+        (&["send", "239.255.1.2:7000"], "nothing to send: see --help"),
+        (&[], "expected `listen GROUP:PORT` or `send GROUP:PORT TEXT`: see --help"),
+    ];
+    for (arguments, error) in cases {
+        let output = example().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said, format!("udp_multicast: {error}\n"));
+    }
+    let help = example().arg("--help").output().unwrap();
+    assert!(help.status.success() && help.stdout.starts_with(b"usage: udp_multicast listen"));
 }
 
 #[test]

@@ -307,7 +307,7 @@ mod tests {
             }
             for _ in 0..sent.datagrams {
                 let mut number = [0; 2];
-                other.recv(&mut number).unwrap();
+                assert_eq!(other.recv(&mut number).unwrap().full_len, 2);
                 assert_eq!(u16::from_ne_bytes(number), came);
                 came += 1;
             }

@@ -78,12 +78,12 @@ fn read(level: i32, kind: i32, data: &[u8]) -> Option<Control> {
         (libc::IPPROTO_IP, libc::IP_PKTINFO) => Some(Control::Destination {
             to: v4(data, offset_of!(libc::in_pktinfo, ipi_addr))?,
             answer_from: v4(data, offset_of!(libc::in_pktinfo, ipi_spec_dst))?,
-            interface: int(data, offset_of!(libc::in_pktinfo, ipi_ifindex))?.cast_unsigned(),
+            interface: int(data, offset_of!(libc::in_pktinfo, ipi_ifindex))? as u32,
         }),
         (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
             let bytes: [u8; 16] = field(data, offset_of!(libc::in6_pktinfo, ipi6_addr))?;
             let to = IpAddr::V6(Ipv6Addr::from(bytes));
-            let interface = int(data, offset_of!(libc::in6_pktinfo, ipi6_ifindex))?.cast_unsigned();
+            let interface = int(data, offset_of!(libc::in6_pktinfo, ipi6_ifindex))? as u32;
             Some(Control::Destination { to, answer_from: to, interface })
         }
         (libc::IPPROTO_IP, libc::IP_TOS) => Some(Control::TrafficClass(*data.first()?)),
@@ -94,20 +94,18 @@ fn read(level: i32, kind: i32, data: &[u8]) -> Option<Control> {
             let by = data.get(size_of::<libc::sock_extended_err>()..).and_then(ip_from_bytes);
             Some(Control::Failed {
                 errno: int(data, offset_of!(libc::sock_extended_err, ee_errno))?,
-                detail: int(data, offset_of!(libc::sock_extended_err, ee_info))?.cast_unsigned(),
+                detail: int(data, offset_of!(libc::sock_extended_err, ee_info))? as u32,
                 by: by.map(|by| by.ip()),
             })
         }
         (libc::SOL_UDP, libc::UDP_GRO) => {
             Some(Control::SegmentBytes(usize::try_from(int(data, 0)?).ok()?))
         }
-        (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
-            Some(Control::Dropped(int(data, 0)?.cast_unsigned()))
-        }
+        (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => Some(Control::Dropped(int(data, 0)? as u32)),
         (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) => Some(Control::Credentials {
             pid: int(data, offset_of!(libc::ucred, pid))?,
-            uid: int(data, offset_of!(libc::ucred, uid))?.cast_unsigned(),
-            gid: int(data, offset_of!(libc::ucred, gid))?.cast_unsigned(),
+            uid: int(data, offset_of!(libc::ucred, uid))? as u32,
+            gid: int(data, offset_of!(libc::ucred, gid))? as u32,
         }),
         _ => None,
     }
