@@ -34,8 +34,8 @@ pub use address::{Address, IntoAddress};
 pub use any::AnyAddr;
 pub use endpoint::Endpoint;
 pub use family::{
-    Any, Connected, ConnectedDatagram, Datagram, EraseTo, Family, HasPeer, Ip, IpFamily, Ipv4,
-    Ipv6, Kind, Listening, SeqPacket, Stream, Streaming, Supports, Transfers, Unix,
+    Any, Connected, ConnectedDatagram, Datagram, Datagrams, EraseTo, Family, HasPeer, Ip, IpFamily,
+    Ipv4, Ipv6, Kind, Listening, SeqPacket, Stream, Streaming, Supports, Transfers, Unix,
 };
 pub use host::{Host, HostPort, IpVersion, Port, Zone};
 pub use interface_id::InterfaceId;

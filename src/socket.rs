@@ -9,8 +9,8 @@
 //! |---|---|---|
 //! | `Socket<F, Stream>` | `connect`, `accept`, `pair` | `Read`, `Write`, peek, shutdown, split |
 //! | `Socket<F, SeqPacket>` | `connect`, `accept`, `pair` | send, recv, shutdown, split |
-//! | `Socket<F, Datagram>` | `bind` | send_to, recv_from, connect |
-//! | `Socket<F, ConnectedDatagram>` | `connect`, `pair` | send, recv |
+//! | `Socket<F, Datagram>` | `bind` | send_to, recv_from, connect; on UDP receive, answer, batches |
+//! | `Socket<F, ConnectedDatagram>` | `connect`, `pair` | send, recv; on UDP batches |
 //! | `Listener<F, K>`, short for `Socket<F, Listening<K>>` | `bind` | accept, incoming |
 //!
 //! The family comes from the address: `TcpListener::bind(SocketAddrV6::..)` is typed, the text
@@ -43,10 +43,28 @@
 //! fn takes(_: Socket<Ipv4, SeqPacket>) {}
 //! ```
 //!
+//! # Which call to use for datagrams
+//!
+//! | you have | receive by | send by |
+//! |---|---|---|
+//! | one peer | `recv` | `send` |
+//! | many peers, one address | [`recv_from`](Socket::recv_from) | [`send_to`](Socket::send_to) |
+//! | datagrams of any length, now and then | [`recv_vec_from`](Socket::recv_vec_from), [`recv_vec`](Socket::recv_vec) | |
+//! | UDP on the wildcard, or on several interfaces | [`receive`](Socket::receive) | [`answer`](Socket::answer) |
+//! | UDP with ECN, or a source address of your choice | [`receive`](Socket::receive) | [`send_datagram`](Socket::send_datagram) |
+//! | UDP in quantities | [`receive_batch`](Socket::receive_batch) | [`send_batch`](Socket::send_batch) |
+//! | UDP in large quantities to and from few | the same with [`set_gro`](Socket::set_gro) | [`push_segments`](SendBatch::push_segments) |
+//!
+//! All of them tell when a datagram was cut, and how long it was; an empty datagram is one like any other.
+//! What `receive` tells costs other calls next to nothing: the kernel notes it, and nobody reads it. It notes
+//! from the bind on, because for IPv4 it does so when a datagram comes, and not when it is read: a switch
+//! by the first `receive` would be too late for those that wait. Sockets of servers are without.
+//!
 //! # Multicast
 //!
 //! A UDP socket joins groups on an interface that is given by name, index or address
-//! ([`join_multicast`](Socket::join_multicast)), and sends to them by one
+//! ([`join_multicast`](Socket::join_multicast), or one source of a group:
+//! [`join_multicast_source`](Socket::join_multicast_source)), hears no others, and sends to them by one
 //! ([`set_multicast_interface`](Socket::set_multicast_interface));
 //! [`lookup::interfaces`](crate::lookup::interfaces) lists them.
 //!
@@ -103,9 +121,12 @@ use std::time::{Duration, Instant};
 use socket2::Socket as RawSocket;
 
 use crate::addr::{
-    Any, ConnectedDatagram, Datagram, Ip, Kind, SeqPacket, Stream, Supports, Transfers, Unix,
+    Any, ConnectedDatagram, Datagram, Datagrams, Ip, Kind, SeqPacket, Stream, Supports, Transfers,
+    Unix,
 };
+use crate::sys::errors;
 
+mod arrival;
 pub(crate) mod begin;
 mod connect;
 mod convert;
@@ -118,16 +139,25 @@ mod multicast;
 mod open;
 mod option;
 mod options;
+mod outgoing;
 mod pair;
+mod receive_batch;
+mod report;
+mod send_batch;
 mod split;
 mod stream;
 mod twins;
 
+pub use arrival::{Arrival, Ecn};
 pub use listener::{Incoming, Listener};
 pub use message::Received;
 pub use mismatch::Mismatch;
 pub use option::Keepalive;
 pub use options::Options;
+pub use outgoing::Outgoing;
+pub use receive_batch::{Batched, ReceiveBatch};
+pub use report::ErrorReport;
+pub use send_batch::{SendBatch, Sent};
 pub use split::{ReadHalf, ReuniteError, WriteHalf};
 
 /// A TCP stream; the family is [`Ip`] where no typed address says otherwise.
@@ -324,6 +354,29 @@ impl<F: Supports<K>, K: Kind> Socket<F, K> {
     /// A call that `SO_SNDTIMEO` bounds, whatever signals come.
     fn writing<T>(&self, call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         uninterrupted_within(|| self.raw.write_timeout(), call)
+    }
+
+    /// [`reading`](Self::reading) of datagrams. Where anybody may be sent to, an ICMP error is about one of
+    /// them and not about this read, which goes on.
+    fn hearing<T>(&self, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T>
+    where
+        K: Datagrams,
+    {
+        self.reading(|| {
+            call().map_err(|error| match !K::CONNECTED && errors::is_from_the_network(&error) {
+                true => io::ErrorKind::Interrupted.into(),
+                false => error,
+            })
+        })
+    }
+
+    /// [`writing`](Self::writing) to an address. The kernel tells what became of an earlier datagram first,
+    /// and once: what it says twice is about this one.
+    fn sending_to<T>(&self, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        match self.writing(&mut call) {
+            Err(error) if errors::is_from_the_network(&error) => self.writing(call),
+            result => result,
+        }
     }
 }
 

@@ -16,6 +16,10 @@
 //! - **Questions about a descriptor**: family, type, and whether it listens (`SO_DOMAIN`, `SO_TYPE`,
 //!   `SO_ACCEPTCONN`), so that a descriptor from elsewhere can be given a type.
 //! - **Multicast**: the interface of a packet to a group by its index.
+//! - **What is beside a datagram**: where it was sent to, the interface, the traffic class; the same for
+//!   those that go out. Without it there is no telling, and the kernel chooses.
+//! - **Many datagrams with one call**: `recvmmsg`, `sendmmsg`, and the cutting and gluing of UDP. Without
+//!   them a loop does the same.
 //! - **Names**, where it has them: the reentrant calls of `<netdb.h>` for aliases, reverse records and
 //!   services. Without them there are no aliases, and services are those of the built-in table.
 //!
@@ -29,8 +33,12 @@ pub(crate) mod batch;
 pub(crate) mod control;
 pub(crate) mod errors;
 pub(crate) mod io;
+pub(crate) mod messages;
 pub(crate) mod multicast;
 pub(crate) mod netdb;
+#[cfg(any(test, not(any(target_os = "linux", target_os = "android"))))]
+mod one_by_one;
 pub(crate) mod rights;
 pub(crate) mod transfer;
+pub(crate) mod udp;
 pub(crate) mod wait;

@@ -8,6 +8,7 @@ use sockeye::codec::{LengthDelimited, Lines};
 use sockeye::engine::Events;
 use sockeye::handler::Context;
 use sockeye::server::{Server, ServerHandle};
+use sockeye::socket::{Ecn, Outgoing, ReceiveBatch, SendBatch, UdpSocket};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -114,6 +115,37 @@ fn an_echoed_line_allocates_nothing() {
     assert!(calls < MESSAGES / 50, "{calls} allocations for {MESSAGES} messages");
     drop(clients);
     stop(server);
+}
+
+#[test]
+fn batches_of_datagrams_allocate_nothing() {
+    const ROUNDS: u64 = 1000;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for at in ["127.0.0.1:0", "[::1]:0"] {
+        let (one, other) = (UdpSocket::bind(at).unwrap(), UdpSocket::bind(at).unwrap());
+        let to = other.local_addr().unwrap();
+        let mut outgoing = SendBatch::new(16, 20_000);
+        let mut incoming = ReceiveBatch::new(16, 65_535);
+        other.set_gro(true).unwrap();
+        let before = CALLS.load(Relaxed);
+        for _ in 0..ROUNDS {
+            outgoing.push(b"plain", &to).unwrap();
+            outgoing.push_segments(&[7; 2500], 1000, &to).unwrap();
+            let datagram = Outgoing::new(b"with more", &to).from(to.ip()).ecn(Ecn::Ect0);
+            outgoing.push_with(&datagram).unwrap();
+            let sent = one.send_batch(&mut outgoing).unwrap();
+            assert_eq!((sent.datagrams, sent.errors.len()), (5, 0));
+            let mut came = 0;
+            while came < 5 {
+                came += other.receive_batch(&mut incoming).unwrap();
+                for (payload, arrival) in &incoming {
+                    assert!(!arrival.truncated && payload.len() == arrival.full_len);
+                }
+            }
+        }
+        let calls = CALLS.load(Relaxed) - before;
+        assert!(calls < ROUNDS / 50, "{calls} allocations for {ROUNDS} batches");
+    }
 }
 
 #[test]

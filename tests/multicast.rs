@@ -8,11 +8,12 @@ mod namespace;
 
 use namespace::{LINK, OWN_V4, OWN_V6, in_namespace};
 use socket2::SockRef;
-use sockeye::addr::{InterfaceId, Ip, Ipv4, Ipv6};
+use sockeye::addr::{InterfaceId, Ip, IpFamily, Ipv4, Ipv6};
 use sockeye::lookup::{Interface, interfaces};
-use sockeye::socket::{Options, UdpSocket};
-use std::io::ErrorKind;
+use sockeye::socket::{Options, Outgoing, UdpSocket};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 const GROUP_V4: Ipv4Addr = Ipv4Addr::new(239, 255, 83, 107);
@@ -78,6 +79,251 @@ fn who_shares_a_port_and_joined_hears_each_datagram() {
     sender.send_to(b"nobody", &to).unwrap();
     sender.send_to(b"other", &SocketAddrV4::new(OTHER_V4, port(&one))).unwrap();
     assert_eq!(hear(&two).0, "other");
+}
+
+/// Whoever is bound to the wildcard does not hear what others on the host have joined.
+#[test]
+fn a_group_is_heard_by_those_alone_who_joined_it() {
+    let (joined, idle, elsewhere) = {
+        let joined = v4(0);
+        let (idle, elsewhere) = (v4(port(&joined)), v4(port(&joined)));
+        (joined, idle, elsewhere)
+    };
+    let dual: UdpSocket = {
+        let shared = Options::new().reuse_address(true).only_v6(false);
+        UdpSocket::bind_with("[::]:0", &shared).unwrap()
+    };
+    let dual_port = dual.local_addr().unwrap().port();
+    let beside = v4(dual_port);
+    joined.join_multicast(GROUP_V4, "lo").unwrap();
+    elsewhere.join_multicast(OTHER_V4, "lo").unwrap();
+    beside.join_multicast(GROUP_V4, "lo").unwrap();
+    let sender = v4(0);
+    sender.set_multicast_interface("lo").unwrap();
+    for port in [port(&joined), dual_port] {
+        sender.send_to(b"group", &SocketAddrV4::new(GROUP_V4, port)).unwrap();
+        sender.send_to(b"other", &SocketAddrV4::new(OTHER_V4, port)).unwrap();
+    }
+    assert_eq!((hear(&joined).0, hear(&elsewhere).0, hear(&beside).0), three("group", "other"));
+    for socket in [&joined, &idle, &elsewhere, &beside] {
+        socket.set_nonblocking(true).unwrap();
+        let error = socket.recv_from(&mut [0; 8]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock, "{socket:?}");
+    }
+    dual.set_nonblocking(true).unwrap();
+    assert_eq!(dual.recv_from(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+fn three(one: &str, other: &str) -> (String, String, String) {
+    (one.to_owned(), other.to_owned(), one.to_owned())
+}
+
+#[test]
+fn a_group_of_ipv6_is_heard_by_those_alone_who_joined_it() {
+    in_namespace(|| {
+        let joined = v6(0);
+        let port = joined.local_addr().unwrap().port();
+        let idle = v6(port);
+        // A socket from elsewhere hears no others either, once it has joined.
+        let theirs =
+            socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::DGRAM, None).unwrap();
+        theirs.set_reuse_address(true).unwrap();
+        theirs.bind(&SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0).into()).unwrap();
+        let adopted: UdpSocket<Ipv6> = std::os::fd::OwnedFd::from(theirs).try_into().unwrap();
+        adopted.join_multicast("ff12::1:2".parse().unwrap(), LINK).unwrap();
+        joined.join_multicast(GROUP_V6, LINK).unwrap();
+        let sender = v6(0);
+        sender.set_multicast_interface(LINK).unwrap();
+        sender.send_to(b"group", &SocketAddrV6::new(GROUP_V6, port, 0, 0)).unwrap();
+        assert_eq!(hear(&joined).0, "group");
+        for socket in [&idle, &adopted] {
+            socket.set_nonblocking(true).unwrap();
+            let error = socket.recv_from(&mut [0; 8]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::WouldBlock, "{socket:?}");
+        }
+    });
+}
+
+/// Two hosts that send to a group, and one that hears the one, the other, both or none.
+fn sources<F: IpFamily>(
+    receiver: &UdpSocket<F>,
+    [friend, stranger]: [&UdpSocket<F>; 2],
+    [group, one, other]: [F::IpAddress; 3],
+    to: &F::Address,
+) where
+    F::IpAddress: Copy,
+{
+    let say = || {
+        for (socket, text) in [(friend, "friend"), (stranger, "stranger"), (friend, "friend")] {
+            socket.send_to(text.as_bytes(), to).unwrap();
+        }
+    };
+    let hears = |expected: &[&str]| {
+        say();
+        let heard: Vec<String> = expected.iter().map(|_| hear(receiver).0).collect();
+        assert_eq!(heard, expected);
+        receiver.set_nonblocking(true).unwrap();
+        let error = receiver.recv_from(&mut [0; 8]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        receiver.set_nonblocking(false).unwrap();
+    };
+    receiver.join_multicast_source(group, one, LINK).unwrap();
+    hears(&["friend", "friend"]);
+    receiver.join_multicast_source(group, other, LINK).unwrap();
+    hears(&["friend", "stranger", "friend"]);
+    receiver.join_multicast_source(group, other, LINK).unwrap_err();
+    receiver.leave_multicast_source(group, one, LINK).unwrap();
+    hears(&["stranger"]);
+    receiver.leave_multicast_source(group, other, LINK).unwrap();
+    hears(&[]);
+    receiver.leave_multicast_source(group, other, LINK).unwrap_err();
+    receiver.join_multicast(group, LINK).unwrap();
+    receiver.block_multicast_source(group, one, LINK).unwrap();
+    hears(&["stranger"]);
+    receiver.unblock_multicast_source(group, one, LINK).unwrap();
+    hears(&["friend", "stranger", "friend"]);
+    receiver.unblock_multicast_source(group, one, LINK).unwrap_err();
+    receiver.block_multicast_source(group, group, LINK).unwrap_err();
+    receiver.leave_multicast(group, LINK).unwrap();
+    hears(&[]);
+}
+
+#[test]
+fn one_source_of_a_group_is_heard_and_no_other() {
+    in_namespace(|| {
+        namespace::ip(["addr", "add", "192.0.2.2/24", "dev", LINK]).unwrap();
+        namespace::ip(["addr", "add", "2001:db8::2/64", "dev", LINK, "nodad"]).unwrap();
+
+        let group = Ipv4Addr::new(232, 83, 107, 1);
+        let [one, other]: [Ipv4Addr; 2] = [OWN_V4, "192.0.2.2"].map(|ip| ip.parse().unwrap());
+        let senders = [one, other].map(|ip| UdpSocket::<Ipv4>::bind((ip, 0)).unwrap());
+        senders.iter().for_each(|sender| sender.set_multicast_interface(LINK).unwrap());
+        let receiver = v4(0);
+        let to = SocketAddrV4::new(group, port(&receiver));
+        sources(&receiver, senders.each_ref(), [group, one, other], &to);
+
+        let group: Ipv6Addr = "ff32::736f:636b".parse().unwrap();
+        let [one, other]: [Ipv6Addr; 2] = [OWN_V6, "2001:db8::2"].map(|ip| ip.parse().unwrap());
+        let senders = [one, other].map(|ip| UdpSocket::<Ipv6>::bind((ip, 0)).unwrap());
+        senders.iter().for_each(|sender| sender.set_multicast_interface(LINK).unwrap());
+        let receiver = v6(0);
+        let to = SocketAddrV6::new(group, receiver.local_addr().unwrap().port(), 0, 0);
+        sources(&receiver, senders.each_ref(), [group, one, other], &to);
+    });
+}
+
+/// An answer cannot come from a group: it comes from an address of the host.
+#[test]
+fn who_asks_a_group_is_answered_from_an_address() {
+    in_namespace(|| {
+        let own: Ipv4Addr = OWN_V4.parse().unwrap();
+        let receiver = v4(0);
+        receiver.join_multicast(GROUP_V4, LINK).unwrap();
+        let sender = v4(0);
+        sender.set_multicast_interface(LINK).unwrap();
+        sender.send_to(b"who?", &SocketAddrV4::new(GROUP_V4, port(&receiver))).unwrap();
+        let arrival = receiver.receive(&mut [0; 8]).unwrap();
+        assert_eq!((arrival.to, arrival.answer_from), (Some(GROUP_V4.into()), Some(own.into())));
+        assert_eq!(arrival.interface, Some(named(LINK).index));
+        receiver.answer(&arrival, b"me").unwrap();
+        assert_eq!(hear(&sender).1, SocketAddrV4::new(own, port(&receiver)));
+
+        let receiver = v6(0);
+        receiver.join_multicast(GROUP_V6, LINK).unwrap();
+        let sender = v6(0);
+        sender.set_multicast_interface(LINK).unwrap();
+        let port = receiver.local_addr().unwrap().port();
+        sender.send_to(b"who?", &SocketAddrV6::new(GROUP_V6, port, 0, 0)).unwrap();
+        let arrival = receiver.receive(&mut [0; 8]).unwrap();
+        assert_eq!((arrival.to, arrival.answer_from), (Some(GROUP_V6.into()), None));
+        assert_eq!(arrival.interface, Some(named(LINK).index));
+        receiver.answer(&arrival, b"me").unwrap();
+        assert_eq!(hear(&sender).1.port(), port);
+
+        // By the interface that the datagram says, whatever the socket's is.
+        let receiver = v4(0);
+        receiver.join_multicast(GROUP_V4, LINK).unwrap();
+        let to = SocketAddrV4::new(GROUP_V4, self::port(&receiver));
+        let sender = v4(0);
+        sender.set_multicast_interface("lo").unwrap();
+        let by_link = Outgoing::new(b"by the link", &to).interface(named(LINK).index);
+        sender.send_datagram(&by_link).unwrap();
+        assert_eq!(hear(&receiver).0, "by the link");
+    });
+}
+
+/// `examples/udp_multicast.rs`, built before it is run.
+fn example() -> Command {
+    let test = std::env::current_exe().unwrap();
+    let folder = test.parent().and_then(|deps| deps.parent()).unwrap();
+    static BUILT: std::sync::Once = std::sync::Once::new();
+    BUILT.call_once(|| {
+        let mut build = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
+        build.args(["build", "--quiet", "--example", "udp_multicast"]);
+        build.current_dir(env!("CARGO_MANIFEST_DIR"));
+        if folder.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().unwrap().success());
+    });
+    Command::new(folder.join("examples/udp_multicast"))
+}
+
+/// A listener that is not left behind.
+struct Listening(Child);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_example_shows_what_it_sends() {
+    let group = GROUP_V4.to_string();
+    let mut listener = example();
+    listener.args(["listen", &format!("{group}:0"), "--interface", "lo", "--count", "2"]);
+    let mut listener = Listening(listener.stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(listener.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let first = lines.next().unwrap();
+    let at = first.strip_prefix("listening to ").and_then(|rest| rest.split(' ').next()).unwrap();
+    for text in [&["hello", "there"][..], &["\u{1b}[2J"]] {
+        let mut sender = example();
+        sender.args(["send", at, "--interface", "lo"]).args(text);
+        assert!(sender.status().unwrap().success());
+    }
+    for text in ["hello there", "\\u{1b}[2J"] {
+        let line = lines.next().unwrap();
+        assert_eq!(line.split_once(": ").unwrap().1, text);
+    }
+    assert!(lines.next().is_none() && listener.0.wait().unwrap().success());
+}
+
+#[test]
+fn the_example_says_what_is_wrong_on_one_line() {
+    let cases = [
+        (&["listen", "10.0.0.1:7000"][..], "10.0.0.1 is no multicast group"),
+        (&["listen", "somewhere"], "`somewhere` is no address like 239.255.1.2:7000"),
+        (
+            &["listen", "239.255.1.2:0", "--interface", "nonesuch0"],
+            "join 239.255.1.2 on interface nonesuch0: no interface is called `nonesuch0`",
+        ),
+        (
+            &["listen", "239.255.1.2:0", "--interface", "lo", "--source", "::1"],
+            "join 239.255.1.2 on interface lo: ::1 is no host that sends to 239.255.1.2",
+        ),
+        (&["send", "239.255.1.2:7000"], "nothing to send: see --help"),
+        (&[], "expected `listen GROUP:PORT` or `send GROUP:PORT TEXT`: see --help"),
+    ];
+    for (arguments, error) in cases {
+        let output = example().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said, format!("udp_multicast: {error}\n"));
+    }
+    let help = example().arg("--help").output().unwrap();
+    assert!(help.status.success() && help.stdout.starts_with(b"usage: udp_multicast listen"));
 }
 
 #[test]
@@ -206,6 +452,15 @@ fn what_is_no_group_or_no_interface_is_refused() {
             only_v6.join_multicast(GROUP_V4.into(), "lo"),
             "239.255.83.107 is a group of IPv4, the socket is for IPv6 alone",
         ),
+        (
+            four.join_multicast_source(GROUP_V4, GROUP_V4, "lo"),
+            "239.255.83.107 is no host that sends to 239.255.83.107",
+        ),
+        (
+            erased.join_multicast_source(GROUP_V4.into(), Ipv6Addr::LOCALHOST.into(), "lo"),
+            "::1 is no host that sends to 239.255.83.107",
+        ),
+        (four.leave_multicast_source(nowhere, LO, "lo"), "198.51.100.7 is no multicast group"),
         (four.join_multicast(GROUP_V4, 0), "no interface has index 0; say `InterfaceId::Default`"),
         (
             four.join_multicast(GROUP_V4, Ipv4Addr::UNSPECIFIED),

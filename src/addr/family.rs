@@ -173,6 +173,23 @@ impl HasPeer for Stream {}
 impl HasPeer for SeqPacket {}
 impl HasPeer for ConnectedDatagram {}
 
+/// The kinds whose sockets send and receive datagrams: [`Datagram`] and [`ConnectedDatagram`].
+#[diagnostic::on_unimplemented(
+    message = "sockets of kind `{Self}` have no datagrams",
+    label = "this exists on `Datagram` and `ConnectedDatagram` only",
+    note = "what is beside a message, and many with one call, is of UDP"
+)]
+pub trait Datagrams: Transfers {
+    /// Whether the peer is settled.
+    const CONNECTED: bool;
+}
+impl Datagrams for Datagram {
+    const CONNECTED: bool = false;
+}
+impl Datagrams for ConnectedDatagram {
+    const CONNECTED: bool = true;
+}
+
 /// The kinds of TCP, where the family is IP: [`Stream`], and [`Listening`] for streams.
 #[diagnostic::on_unimplemented(
     message = "sockets of kind `{Self}` have no options of TCP",

@@ -23,9 +23,9 @@ impl<F: Supports<K>, K: Kind> TryFrom<OwnedFd> for Socket<F, K> {
     type Error = Mismatch;
 
     /// Takes a descriptor that is such a socket already, inherited or passed down by a service manager
-    /// perhaps. Does not block. Changes one option: `TCP_NODELAY` is set on listeners, for what they
-    /// accept to inherit, and `SO_PASSCRED` on seqpacket, by which the end is told from an empty
-    /// message.
+    /// perhaps. Does not block. Changes few options: `TCP_NODELAY` is set on listeners, for what they
+    /// accept to inherit, `SO_PASSCRED` on seqpacket, by which the end is told from an empty message, and
+    /// on UDP what [`receive`](Socket::receive) needs.
     ///
     /// # Errors
     ///
@@ -39,6 +39,7 @@ impl<F: Supports<K>, K: Kind> TryFrom<OwnedFd> for Socket<F, K> {
             (SocketType::Stream, true) => raw.set_tcp_nodelay(true),
             (_, true) => Ok(()),
             // It cannot fail on a socket of the kind that it is for.
+            (SocketType::Datagram, false) => open::note_arrivals(&raw),
             (kind, false) => open::prepare(&raw, kind),
         };
         Ok(Self::from_raw(raw))

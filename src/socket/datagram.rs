@@ -4,8 +4,10 @@ use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 
 use super::{Options, Received, Socket, open};
-use crate::addr::{Address, ConnectedDatagram, Datagram, IntoAddress, Ip, Kind, Supports};
-use crate::sys::{address, transfer};
+use crate::addr::{
+    Address, AnyAddr, ConnectedDatagram, Datagram, IntoAddress, Ip, IpFamily, Kind, Supports,
+};
+use crate::sys::{address, errors, transfer};
 
 impl<F: Supports<Datagram>> Socket<F, Datagram> {
     /// A socket at `address`: `socket(2)`, `bind(2)`. Does not block.
@@ -62,7 +64,8 @@ impl<F: Supports<Datagram>> Socket<F, Datagram> {
     /// # Errors
     ///
     /// Too long for one datagram (`EMSGSIZE`; over UDP 65,507 bytes fit at most); nobody is there
-    /// (`ConnectionRefused`, Unix only); the address is of the other IP family than the socket's.
+    /// (`ConnectionRefused`, Unix only); the address is of the other IP family than the socket's, or one of
+    /// a broadcast that was not [allowed](Self::set_broadcast) (`PermissionDenied`).
     ///
     /// ```
     /// let socket = sockeye::socket::UdpSocket::bind("127.0.0.1:0")?;
@@ -78,8 +81,12 @@ impl<F: Supports<Datagram>> Socket<F, Datagram> {
     /// socket.send(b"to whom?");
     /// ```
     pub fn send_to(&self, datagram: &[u8], to: &F::Address) -> io::Result<usize> {
-        let to = address::to_sock_addr(&to.to_any())?;
-        self.writing(|| transfer::send_to(&self.raw, datagram, &to))
+        let name = address::to_sock_addr(&to.to_any())?;
+        let sent = self.sending_to(|| transfer::send_to(&self.raw, datagram, &name));
+        sent.map_err(|error| match to.to_any() {
+            AnyAddr::Ip(to) => self.explained(error, &to),
+            AnyAddr::Unix(_) => error,
+        })
     }
 
     /// Receives one datagram and who sent it: `recvmsg(2)`. Blocks until there is one.
@@ -99,9 +106,46 @@ impl<F: Supports<Datagram>> Socket<F, Datagram> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<Received<F::Address>> {
-        let (len, truncated, from) =
-            self.reading(|| transfer::recv_message_from(&self.raw, buf))?;
-        Ok(Received::new(len, truncated, open::address_of::<F>(&from)?))
+        let (length, truncated, from) =
+            self.hearing(|| transfer::recv_message_from(&self.raw, buf))?;
+        Ok(Received::new(length, buf.len(), truncated, open::address_of::<F>(&from)?))
+    }
+
+    /// [`recv_from`](Self::recv_from) into a vector that is made as long as the datagram is. What was in it
+    /// is gone; its memory is used again.
+    ///
+    /// Two system calls: the first asks for the length (`recv(2)` with `MSG_PEEK` and `MSG_TRUNC`). If
+    /// another thread takes that datagram in between, the next one may be cut, and says so.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_from`](Self::recv_from).
+    ///
+    /// ```
+    /// let socket = sockeye::socket::UdpSocket::bind("127.0.0.1:0")?;
+    /// socket.send_to(&[7; 3000], &socket.local_addr()?)?;
+    /// let mut datagram = Vec::new();
+    /// let received = socket.recv_vec_from(&mut datagram)?;
+    /// assert!(datagram == [7; 3000] && !received.truncated);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn recv_vec_from(&self, datagram: &mut Vec<u8>) -> io::Result<Received<F::Address>> {
+        self.make_room(datagram)?;
+        let received = self.recv_from(datagram)?;
+        datagram.truncate(received.len);
+        Ok(received)
+    }
+
+    /// A refusal, with what may be the way out of it.
+    pub(super) fn explained(&self, error: io::Error, to: &SocketAddr) -> io::Error {
+        let may_be_broadcast = errors::is_access(&error)
+            && to.ip().to_canonical().is_ipv4()
+            && self.raw.broadcast().is_ok_and(|allowed| !allowed);
+        if !may_be_broadcast {
+            return error;
+        }
+        let text = format!("sending to {to}: {error}; broadcasts need `set_broadcast(true)`");
+        io::Error::new(error.kind(), text)
     }
 
     /// Settles the peer: `connect(2)`. Does not block, and asks nobody: over UDP success says
@@ -127,6 +171,47 @@ impl<F: Supports<Datagram>> Socket<F, Datagram> {
     ) -> io::Result<Socket<F, ConnectedDatagram>> {
         open::connect(&self.raw, &address.into_address()?.to_any(), None)?;
         Ok(Socket::from_raw(self.raw))
+    }
+}
+
+impl<F: IpFamily> Socket<F, Datagram> {
+    /// Whether datagrams may go to broadcast addresses: `SO_BROADCAST`.
+    ///
+    /// # Errors
+    ///
+    /// As `getsockopt(2)`.
+    pub fn broadcast(&self) -> io::Result<bool> {
+        self.raw.broadcast()
+    }
+
+    /// Allows datagrams to broadcast addresses, 255.255.255.255 and those of networks, or not:
+    /// `SO_BROADCAST`. Default: not, so that nobody shouts by mistake; sending there is then
+    /// `PermissionDenied`. Receiving needs no leave, but a socket that is bound to the wildcard.
+    ///
+    /// IPv6 has none: there it holds for the IPv4 addresses of a dual-stack socket. Where all who listen
+    /// are programs of yours, multicast bothers nobody else.
+    ///
+    /// # Errors
+    ///
+    /// As `setsockopt(2)`.
+    ///
+    /// ```
+    /// use sockeye::addr::Ipv4;
+    /// use sockeye::socket::UdpSocket;
+    /// use std::net::{Ipv4Addr, SocketAddrV4};
+    /// let socket: UdpSocket<Ipv4> = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    /// let loopback = SocketAddrV4::new(Ipv4Addr::new(127, 255, 255, 255), socket.local_addr()?.port());
+    /// let error = socket.send_to(b"all", &loopback).unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+    /// assert!(error.to_string().ends_with("broadcasts need `set_broadcast(true)`"));
+    /// socket.set_broadcast(true)?;
+    /// socket.send_to(b"all", &loopback)?;
+    /// assert_eq!(socket.receive(&mut [0; 8])?.to, Some((*loopback.ip()).into()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "SO_BROADCAST")]
+    pub fn set_broadcast(&self, allowed: bool) -> io::Result<()> {
+        self.raw.set_broadcast(allowed)
     }
 }
 

@@ -5,7 +5,7 @@
 use std::io::{self, IoSlice};
 
 use super::Socket;
-use crate::addr::{ConnectedDatagram, Kind, SeqPacket, Supports};
+use crate::addr::{ConnectedDatagram, Datagrams, Kind, SeqPacket, Supports};
 use crate::sys::transfer;
 
 /// One message that was received.
@@ -24,11 +24,15 @@ pub struct Received<A = ()> {
     pub from: A,
     /// The message was longer than the buffer, and its rest is gone.
     pub truncated: bool,
+    /// How long the message was, even if the buffer was shorter. (Where the system is not Linux it does
+    /// not tell, and this is `len`.)
+    pub full_len: usize,
 }
 
 impl<A> Received<A> {
-    pub(super) fn new(len: usize, truncated: bool, from: A) -> Self {
-        Self { len, from, truncated }
+    /// A message of this length, of which as much as has `room` is there.
+    pub(super) fn new(full_len: usize, room: usize, truncated: bool, from: A) -> Self {
+        Self { len: full_len.min(room), from, truncated, full_len }
     }
 }
 
@@ -84,7 +88,7 @@ impl<F: Supports<SeqPacket>> Socket<F, SeqPacket> {
     /// ```
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<Option<Received>> {
         let length = self.reading(|| transfer::recv_record(&self.raw, buf, true))?;
-        Ok(length.map(|length| Received::new(length.min(buf.len()), length > buf.len(), ())))
+        Ok(length.map(|length| Received::new(length, buf.len(), length > buf.len(), ())))
     }
 }
 
@@ -138,7 +142,35 @@ impl<F: Supports<ConnectedDatagram>> Socket<F, ConnectedDatagram> {
     /// `ConnectionRefused`, once, if an earlier datagram reached a port without a socket: more may
     /// follow.
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<Received> {
-        self.recv_message(buf)
+        let (length, truncated) = self.reading(|| transfer::recv_message(&self.raw, buf))?;
+        Ok(Received::new(length, buf.len(), truncated, ()))
+    }
+
+    /// [`recv`](Self::recv) into a vector that is made as long as the datagram is. What was in it is gone;
+    /// its memory is used again.
+    ///
+    /// Two system calls: the first asks for the length (`recv(2)` with `MSG_PEEK` and `MSG_TRUNC`). If
+    /// another thread takes that datagram in between, the next one may be cut, and says so.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    ///
+    /// ```
+    /// let (one, other) = sockeye::socket::ConnectedUnixDatagram::pair()?;
+    /// let mut datagram = Vec::new();
+    /// for length in [10_000, 0, 3] {
+    ///     one.send(&vec![b'x'; length])?;
+    ///     let received = other.recv_vec(&mut datagram)?;
+    ///     assert!(datagram.len() == length && !received.truncated);
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn recv_vec(&self, datagram: &mut Vec<u8>) -> io::Result<Received> {
+        self.make_room(datagram)?;
+        let received = self.recv(datagram)?;
+        datagram.truncate(received.len);
+        Ok(received)
     }
 }
 
@@ -146,9 +178,16 @@ impl<F: Supports<K>, K: Kind> Socket<F, K> {
     fn send_message(&self, message: &[u8]) -> io::Result<usize> {
         self.writing(|| transfer::send(&self.raw, message))
     }
+}
 
-    fn recv_message(&self, buf: &mut [u8]) -> io::Result<Received> {
-        let (len, truncated) = self.reading(|| transfer::recv_message(&self.raw, buf))?;
-        Ok(Received::new(len, truncated, ()))
+impl<F: Supports<K>, K: Datagrams> Socket<F, K> {
+    /// Waits for a datagram and makes the vector as long as it is.
+    pub(super) fn make_room(&self, datagram: &mut Vec<u8>) -> io::Result<()> {
+        let length = self.hearing(|| transfer::next_length(&self.raw))?;
+        datagram.resize(length.unwrap_or(DATAGRAM_BYTES_MAX), 0);
+        Ok(())
     }
 }
+
+/// No UDP datagram is longer.
+const DATAGRAM_BYTES_MAX: usize = 65_535;

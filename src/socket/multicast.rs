@@ -6,11 +6,12 @@
 use std::io;
 use std::net::IpAddr;
 
-use socket2::{Domain, InterfaceIndexOrAddress, SockRef};
+use socket2::{Domain, SockRef};
 
 use super::Socket;
 use crate::addr::{Datagram, InterfaceId, IpFamily};
-use crate::sys::multicast as sys;
+use crate::sys::multicast::{self as sys, Change};
+use crate::sys::udp;
 
 /// Multicast, on UDP sockets.
 ///
@@ -32,12 +33,12 @@ use crate::sys::multicast as sys;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 impl<F: IpFamily> Socket<F, Datagram> {
-    /// Receives what is sent to this group and comes in by this interface: `IP_ADD_MEMBERSHIP`,
-    /// `IPV6_ADD_MEMBERSHIP`. The socket may join several groups, and one on several interfaces. It
-    /// leaves them when it is closed.
+    /// Receives what is sent to this group and comes in by this interface: `MCAST_JOIN_GROUP`. The socket
+    /// may join several groups, and one on several interfaces. It leaves them when it is closed.
     ///
-    /// Linux gives a socket that is bound to the wildcard all groups that anybody on this host has
-    /// joined, on its port; bind to the group itself to hear no other.
+    /// It hears no group that it did not join. (Linux by itself gives a socket that is bound to the
+    /// wildcard, on its port, all groups that anybody on this host has joined: `IP_MULTICAST_ALL` and, from
+    /// 4.20 on, `IPV6_MULTICAST_ALL` are off here.)
     ///
     /// On a dual-stack socket IPv4 groups can be joined too.
     ///
@@ -68,6 +69,7 @@ impl<F: IpFamily> Socket<F, Datagram> {
     /// let socket: UdpSocket<Ipv4> = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     /// socket.join_multicast("ff02::1".parse::<Ipv6Addr>().unwrap(), 1);
     /// ```
+    #[doc(alias = "MCAST_JOIN_GROUP")]
     #[doc(alias = "IP_ADD_MEMBERSHIP")]
     #[doc(alias = "IPV6_JOIN_GROUP")]
     pub fn join_multicast(
@@ -75,17 +77,12 @@ impl<F: IpFamily> Socket<F, Datagram> {
         group: F::IpAddress,
         interface: impl Into<InterfaceId>,
     ) -> io::Result<()> {
-        let (group, index) = self.membership(group.into(), interface.into())?;
-        match group {
-            IpAddr::V4(v4) => {
-                self.raw.join_multicast_v4_n(&v4, &InterfaceIndexOrAddress::Index(index))
-            }
-            IpAddr::V6(v6) => self.raw.join_multicast_v6(&v6, index),
-        }
+        // Done when it was bound, unless it was made elsewhere.
+        udp::set_hears_all_groups(self, !self.is_v4()?, false)?;
+        self.change(Change::Join, group.into(), interface.into())
     }
 
-    /// Leaves a group on the interface that it was joined on: `IP_DROP_MEMBERSHIP`,
-    /// `IPV6_DROP_MEMBERSHIP`.
+    /// Leaves a group on the interface that it was joined on: `MCAST_LEAVE_GROUP`.
     ///
     /// # Errors
     ///
@@ -110,13 +107,89 @@ impl<F: IpFamily> Socket<F, Datagram> {
         group: F::IpAddress,
         interface: impl Into<InterfaceId>,
     ) -> io::Result<()> {
-        let (group, index) = self.membership(group.into(), interface.into())?;
-        match group {
-            IpAddr::V4(v4) => {
-                self.raw.leave_multicast_v4_n(&v4, &InterfaceIndexOrAddress::Index(index))
-            }
-            IpAddr::V6(v6) => self.raw.leave_multicast_v6(&v6, index),
-        }
+        self.change(Change::Leave, group.into(), interface.into())
+    }
+
+    /// Receives what this one host sends to this group, and nobody else (source-specific multicast, RFC
+    /// 4607): `MCAST_JOIN_SOURCE_GROUP`. More sources may be joined for the same group.
+    ///
+    /// Groups that are meant for it are 232.0.0.0/8 and ff3x::/32; it works for others too, if the network
+    /// has IGMPv3 and MLDv2. The source is the address that the packets leave from.
+    ///
+    /// # Errors
+    ///
+    /// As [`join_multicast`](Self::join_multicast); `InvalidInput` if the source is a group or of the other
+    /// version of IP, or if the whole group was joined; `AddrNotAvailable` if this source was joined
+    /// already.
+    ///
+    /// ```
+    /// use sockeye::addr::Ipv4;
+    /// use sockeye::socket::UdpSocket;
+    /// use std::net::Ipv4Addr;
+    /// let (group, source) = (Ipv4Addr::new(232, 1, 2, 3), Ipv4Addr::new(192, 0, 2, 7));
+    /// let socket: UdpSocket<Ipv4> = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    /// socket.join_multicast_source(group, source, "lo")?;
+    /// socket.leave_multicast_source(group, source, "lo")?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "MCAST_JOIN_SOURCE_GROUP")]
+    #[doc(alias = "IP_ADD_SOURCE_MEMBERSHIP")]
+    #[doc(alias = "SSM")]
+    pub fn join_multicast_source(
+        &self,
+        group: F::IpAddress,
+        source: F::IpAddress,
+        interface: impl Into<InterfaceId>,
+    ) -> io::Result<()> {
+        udp::set_hears_all_groups(self, !self.is_v4()?, false)?;
+        self.change(Change::JoinSource(source.into()), group.into(), interface.into())
+    }
+
+    /// Leaves one source of a group, and with the last the group: `MCAST_LEAVE_SOURCE_GROUP`.
+    ///
+    /// # Errors
+    ///
+    /// As [`leave_multicast`](Self::leave_multicast).
+    #[doc(alias = "MCAST_LEAVE_SOURCE_GROUP")]
+    pub fn leave_multicast_source(
+        &self,
+        group: F::IpAddress,
+        source: F::IpAddress,
+        interface: impl Into<InterfaceId>,
+    ) -> io::Result<()> {
+        self.change(Change::LeaveSource(source.into()), group.into(), interface.into())
+    }
+
+    /// Hears this one host no more in a group that was [joined](Self::join_multicast) as a whole:
+    /// `MCAST_BLOCK_SOURCE`.
+    ///
+    /// # Errors
+    ///
+    /// As [`join_multicast`](Self::join_multicast); `AddrNotAvailable` or `InvalidInput` if the group was
+    /// not joined there.
+    #[doc(alias = "MCAST_BLOCK_SOURCE")]
+    pub fn block_multicast_source(
+        &self,
+        group: F::IpAddress,
+        source: F::IpAddress,
+        interface: impl Into<InterfaceId>,
+    ) -> io::Result<()> {
+        self.change(Change::Block(source.into()), group.into(), interface.into())
+    }
+
+    /// Hears again a host that was [blocked](Self::block_multicast_source): `MCAST_UNBLOCK_SOURCE`.
+    ///
+    /// # Errors
+    ///
+    /// As there; `AddrNotAvailable` if it was not blocked.
+    #[doc(alias = "MCAST_UNBLOCK_SOURCE")]
+    pub fn unblock_multicast_source(
+        &self,
+        group: F::IpAddress,
+        source: F::IpAddress,
+        interface: impl Into<InterfaceId>,
+    ) -> io::Result<()> {
+        self.change(Change::Unblock(source.into()), group.into(), interface.into())
     }
 
     /// Has what is sent to groups leave by this interface: `IP_MULTICAST_IF`, `IPV6_MULTICAST_IF`.
@@ -221,22 +294,30 @@ impl<F: IpFamily> Socket<F, Datagram> {
         self.for_v4(self.raw.set_multicast_loop_v4(on))
     }
 
-    /// A group that this socket can hear, and the index of the interface.
-    fn membership(&self, group: IpAddr, interface: InterfaceId) -> io::Result<(IpAddr, u32)> {
+    /// Changes what is heard of a group that this socket can hear.
+    fn change(&self, change: Change, group: IpAddr, interface: InterfaceId) -> io::Result<()> {
         let invalid = |text| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         if !group.is_multicast() {
             return invalid(format!("{group} is no multicast group"));
         }
         match group {
             IpAddr::V6(_) if self.is_v4()? => {
-                invalid(format!("{group} is a group of IPv6, the socket is one of IPv4"))
+                return invalid(format!("{group} is a group of IPv6, the socket is one of IPv4"));
             }
             // The kernel would take it, and nothing would be heard.
             IpAddr::V4(_) if !self.is_v4()? && self.raw.only_v6()? => {
-                invalid(format!("{group} is a group of IPv4, the socket is for IPv6 alone"))
+                return invalid(format!(
+                    "{group} is a group of IPv4, the socket is for IPv6 alone"
+                ));
             }
-            _ => Ok((group, sys::index_of(&interface)?)),
+            _ => {}
         }
+        if let Some(source) = change.source() {
+            if source.is_ipv4() != group.is_ipv4() || source.is_multicast() {
+                return invalid(format!("{source} is no host that sends to {group}"));
+            }
+        }
+        sys::change(self, change, group, sys::index_of(&interface)?)
     }
 
     fn is_v4(&self) -> io::Result<bool> {

@@ -14,7 +14,7 @@ use socket2::{Domain, SockAddr, SockRef, Type};
 
 use super::{Options, RawSocket};
 use crate::addr::{Address, AnyAddr, Family, SocketType};
-use crate::sys::{address, transfer, wait};
+use crate::sys::{address, transfer, udp, wait};
 
 /// A socket for this address: `socket(2)`, close-on-exec, `TCP_NODELAY` if it is TCP, and what the set
 /// has for it.
@@ -29,6 +29,12 @@ pub(super) fn open(
     if is_ip && kind == SocketType::Stream {
         raw.set_tcp_nodelay(true)?;
     }
+    if is_ip && kind == SocketType::Datagram && options.has_notes() {
+        let ipv6 = domain_of(address) == Domain::IPV6;
+        // Not only when something asks for it: the kernel notes some of it when a datagram is queued.
+        udp::note_arrivals(&raw, ipv6)?;
+        udp::set_hears_all_groups(&raw, ipv6, false)?;
+    }
     options.set(&SockRef::from(&raw), is_ip, kind)?;
     prepare(&raw, kind)?;
     Ok(raw)
@@ -40,6 +46,15 @@ pub(super) fn prepare(raw: &RawSocket, kind: SocketType) -> io::Result<()> {
     match kind {
         SocketType::SeqPacket => transfer::mark_records(raw),
         SocketType::Stream | SocketType::Datagram => Ok(()),
+    }
+}
+
+/// Has the kernel note beside UDP datagrams what [`Socket::receive`](super::Socket::receive) tells, on a
+/// socket from elsewhere.
+pub(super) fn note_arrivals(raw: &RawSocket) -> io::Result<()> {
+    match raw.domain()? {
+        Domain::UNIX => Ok(()),
+        domain => udp::note_arrivals(raw, domain == Domain::IPV6),
     }
 }
 

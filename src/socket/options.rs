@@ -31,6 +31,7 @@ use crate::sys::rights;
 /// | [`only_v6`](Self::only_v6) | bound IPv6 sockets | |
 /// | [`send_buffer`](Self::send_buffer), [`receive_buffer`](Self::receive_buffer) | all | [`Socket::send_buffer`], [`Socket::receive_buffer`] |
 /// | [`hop_limit`](Self::hop_limit) | IP | [`Socket::hop_limit`] |
+/// | [`broadcast`](Self::broadcast) | UDP | [`Socket::broadcast`] |
 /// | [`nodelay`](Self::nodelay), [`keepalive`](Self::keepalive), [`linger`](Self::linger), [`user_timeout`](Self::user_timeout) | TCP | [`Socket::nodelay`] and so on |
 ///
 /// ```
@@ -51,11 +52,13 @@ pub struct Options {
     send_buffer: Option<usize>,
     receive_buffer: Option<usize>,
     hop_limit: Option<u8>,
+    broadcast: Option<bool>,
     nodelay: Option<bool>,
     keepalive: Option<Option<Keepalive>>,
     linger: Option<Option<Duration>>,
     user_timeout: Option<Option<Duration>>,
     no_descriptors: bool,
+    no_notes: bool,
 }
 
 impl Options {
@@ -119,6 +122,13 @@ impl Options {
         self
     }
 
+    /// `SO_BROADCAST`: see [`Socket::set_broadcast`]. Unset: off.
+    #[must_use]
+    pub fn broadcast(mut self, allowed: bool) -> Options {
+        self.broadcast = Some(allowed);
+        self
+    }
+
     /// `TCP_NODELAY`: see [`Socket::set_nodelay`]. Unset: on.
     #[must_use]
     pub fn nodelay(mut self, nodelay: bool) -> Options {
@@ -173,10 +183,17 @@ impl Options {
         self.set(&socket, is_ip, K::TYPE)
     }
 
-    /// The keepalive of servers and clients, unless the set has another.
+    /// The keepalive of servers and clients, unless the set has another; and no notes beside datagrams,
+    /// which sessions do not read.
     pub(crate) fn with_keepalive(mut self) -> Options {
         self.keepalive.get_or_insert(Some(Keepalive::default()));
+        self.no_notes = true;
         self
+    }
+
+    /// Whether the kernel is to note beside each datagram what [`Socket::receive`] tells.
+    pub(super) fn has_notes(&self) -> bool {
+        !self.no_notes
     }
 
     /// [`only_v6`](Self::only_v6), unless the set says it already.
@@ -223,7 +240,7 @@ impl Options {
         }
         set("hop_limit", self.hop_limit, |hops| option::set_hop_limit(socket, hops))?;
         if kind != SocketType::Stream {
-            return Ok(());
+            return set("broadcast", self.broadcast, |allowed| socket.set_broadcast(allowed));
         }
         set("nodelay", self.nodelay, |nodelay| socket.set_tcp_nodelay(nodelay))?;
         set("keepalive", self.keepalive, |keepalive| option::set_keepalive(socket, keepalive))?;

@@ -6,7 +6,8 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::mem;
+use std::mem::{self, offset_of};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -65,6 +66,57 @@ pub(crate) fn from_sock_addr(address: &SockAddr) -> io::Result<AnyAddr> {
     }
 }
 
+/// Writes an IP address as the kernel wants it, and says how long it is.
+pub(crate) fn ip_to_bytes(address: &SocketAddr, bytes: &mut IpBytes) -> usize {
+    let mut put = |at: usize, data: &[u8]| bytes[at..at + data.len()].copy_from_slice(data);
+    match address {
+        SocketAddr::V4(v4) => {
+            let family = libc::AF_INET as libc::sa_family_t;
+            put(offset_of!(libc::sockaddr_in, sin_family), &family.to_ne_bytes());
+            put(offset_of!(libc::sockaddr_in, sin_port), &v4.port().to_be_bytes());
+            put(offset_of!(libc::sockaddr_in, sin_addr), &v4.ip().octets());
+            size_of::<libc::sockaddr_in>()
+        }
+        SocketAddr::V6(v6) => {
+            let family = libc::AF_INET6 as libc::sa_family_t;
+            put(offset_of!(libc::sockaddr_in6, sin6_family), &family.to_ne_bytes());
+            put(offset_of!(libc::sockaddr_in6, sin6_port), &v6.port().to_be_bytes());
+            put(offset_of!(libc::sockaddr_in6, sin6_flowinfo), &v6.flowinfo().to_ne_bytes());
+            put(offset_of!(libc::sockaddr_in6, sin6_addr), &v6.ip().octets());
+            put(offset_of!(libc::sockaddr_in6, sin6_scope_id), &v6.scope_id().to_ne_bytes());
+            size_of::<libc::sockaddr_in6>()
+        }
+    }
+}
+
+/// The IP address that the kernel wrote; `None` if it is none.
+pub(crate) fn ip_from_bytes(bytes: &[u8]) -> Option<SocketAddr> {
+    fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+        bytes.get(at..at + N)?.try_into().ok()
+    }
+    let family = field(bytes, offset_of!(libc::sockaddr_in, sin_family))?;
+    match i32::from(libc::sa_family_t::from_ne_bytes(family)) {
+        libc::AF_INET => {
+            let port = field(bytes, offset_of!(libc::sockaddr_in, sin_port))?;
+            let ip: [u8; 4] = field(bytes, offset_of!(libc::sockaddr_in, sin_addr))?;
+            Some(SocketAddr::from((ip, u16::from_be_bytes(port))))
+        }
+        libc::AF_INET6 => {
+            let port = field(bytes, offset_of!(libc::sockaddr_in6, sin6_port))?;
+            let flow = field(bytes, offset_of!(libc::sockaddr_in6, sin6_flowinfo))?;
+            let ip: [u8; 16] = field(bytes, offset_of!(libc::sockaddr_in6, sin6_addr))?;
+            let scope = field(bytes, offset_of!(libc::sockaddr_in6, sin6_scope_id))?;
+            let (flow, scope) = (u32::from_ne_bytes(flow), u32::from_ne_bytes(scope));
+            let port = u16::from_be_bytes(port);
+            Some(SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::from(ip), port, flow, scope)))
+        }
+        _ => None,
+    }
+}
+
+/// Room for an IP address with its port.
+pub(crate) type IpBytes = [u8; size_of::<libc::sockaddr_in6>()];
+
 /// The bytes of the address, as far as its length says they are valid.
 fn bytes(address: &SockAddr) -> &[u8] {
     let len = (address.len() as usize).min(mem::size_of::<socket2::SockAddrStorage>());
@@ -90,13 +142,21 @@ const V6_LEN: usize = 28;
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+    use std::net::{Ipv4Addr, SocketAddrV4};
 
     use super::*;
 
     fn there_and_back(address: AnyAddr) {
         let raw = to_sock_addr(&address).unwrap();
         assert_eq!(from_sock_addr(&raw).unwrap(), address);
+        let Some(ip) = address.as_ip().copied() else { return };
+        // Both ways of writing are one.
+        let mut bytes = IpBytes::default();
+        let length = ip_to_bytes(&ip, &mut bytes);
+        assert_eq!(&bytes[..length], super::bytes(&raw));
+        assert_eq!(ip_from_bytes(&bytes), Some(ip));
+        assert_eq!(ip_from_bytes(&bytes[..length]), Some(ip));
+        assert!((0..length.min(8)).all(|end| ip_from_bytes(&bytes[..end]).is_none()));
     }
 
     /// An address of `family` with the bytes after it, as a kernel would have written it.

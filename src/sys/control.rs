@@ -10,6 +10,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use socket2::{SockAddr, Socket};
 
+use super::address::ip_from_bytes;
+
 /// What came beside a message.
 #[derive(Debug)]
 pub(crate) enum Control {
@@ -20,6 +22,9 @@ pub(crate) enum Control {
     TrafficClass(u8),
     /// The message is several datagrams of this length, of which the last may be shorter.
     SegmentBytes(usize),
+    /// What became of a datagram that was sent, in the error queue: an error's number, more of it (what it is
+    /// depends on the error), and the host that said so.
+    Failed { errno: i32, detail: u32, by: Option<IpAddr> },
     /// How many datagrams the kernel has dropped on this socket so far, for want of room.
     Dropped(u32),
     /// Descriptors, close-on-exec.
@@ -73,28 +78,34 @@ fn read(level: i32, kind: i32, data: &[u8]) -> Option<Control> {
         (libc::IPPROTO_IP, libc::IP_PKTINFO) => Some(Control::Destination {
             to: v4(data, offset_of!(libc::in_pktinfo, ipi_addr))?,
             answer_from: v4(data, offset_of!(libc::in_pktinfo, ipi_spec_dst))?,
-            interface: int(data, offset_of!(libc::in_pktinfo, ipi_ifindex))?.cast_unsigned(),
+            interface: int(data, offset_of!(libc::in_pktinfo, ipi_ifindex))? as u32,
         }),
         (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
             let bytes: [u8; 16] = field(data, offset_of!(libc::in6_pktinfo, ipi6_addr))?;
             let to = IpAddr::V6(Ipv6Addr::from(bytes));
-            let interface = int(data, offset_of!(libc::in6_pktinfo, ipi6_ifindex))?.cast_unsigned();
+            let interface = int(data, offset_of!(libc::in6_pktinfo, ipi6_ifindex))? as u32;
             Some(Control::Destination { to, answer_from: to, interface })
         }
         (libc::IPPROTO_IP, libc::IP_TOS) => Some(Control::TrafficClass(*data.first()?)),
         (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
             Some(Control::TrafficClass(u8::try_from(int(data, 0)?).ok()?))
         }
+        (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => {
+            let by = data.get(size_of::<libc::sock_extended_err>()..).and_then(ip_from_bytes);
+            Some(Control::Failed {
+                errno: int(data, offset_of!(libc::sock_extended_err, ee_errno))?,
+                detail: int(data, offset_of!(libc::sock_extended_err, ee_info))? as u32,
+                by: by.map(|by| by.ip()),
+            })
+        }
         (libc::SOL_UDP, libc::UDP_GRO) => {
             Some(Control::SegmentBytes(usize::try_from(int(data, 0)?).ok()?))
         }
-        (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
-            Some(Control::Dropped(int(data, 0)?.cast_unsigned()))
-        }
+        (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => Some(Control::Dropped(int(data, 0)? as u32)),
         (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) => Some(Control::Credentials {
             pid: int(data, offset_of!(libc::ucred, pid))?,
-            uid: int(data, offset_of!(libc::ucred, uid))?.cast_unsigned(),
-            gid: int(data, offset_of!(libc::ucred, gid))?.cast_unsigned(),
+            uid: int(data, offset_of!(libc::ucred, uid))? as u32,
+            gid: int(data, offset_of!(libc::ucred, gid))? as u32,
         }),
         _ => None,
     }
@@ -174,6 +185,12 @@ impl<const N: usize> Room<N> {
         Ok(Arrival { length, from, control_cut })
     }
 
+    /// Takes the oldest message out of the socket's error queue, without waiting: its address is where the
+    /// datagram was sent to that failed.
+    pub(crate) fn receive_error(&mut self, socket: &Socket) -> io::Result<Arrival> {
+        self.receive(socket, &mut [], libc::MSG_ERRQUEUE)
+    }
+
     /// What came beside the last message, once.
     pub(crate) fn take(&mut self) -> Controls<'_> {
         let filled = std::mem::take(&mut self.filled);
@@ -195,7 +212,7 @@ pub(crate) struct Attached<const N: usize> {
 }
 
 impl<const N: usize> Attached<N> {
-    pub(crate) fn new() -> Attached<N> {
+    pub(crate) const fn new() -> Attached<N> {
         Attached { bytes: [0; N], used: 0 }
     }
 
@@ -281,8 +298,10 @@ pub(crate) const fn descriptors_space(count: usize) -> usize {
     space(count * size_of::<RawFd>())
 }
 
-/// Room for all that an IP datagram can have beside it.
-pub(crate) const IP_SPACE: usize = space(size_of::<libc::in6_pktinfo>()) + 3 * space(4);
+/// Room for all that an IP datagram can have beside it: an IPv4 one on a dual-stack socket has both forms of
+/// its destination.
+pub(crate) const IP_SPACE: usize =
+    space(size_of::<libc::in6_pktinfo>()) + space(size_of::<libc::in_pktinfo>()) + 3 * space(4);
 
 /// Where the data begins: the header's size is a multiple of the alignment everywhere.
 const DATA: usize = size_of::<libc::cmsghdr>().next_multiple_of(size_of::<usize>());

@@ -35,6 +35,42 @@ pub(crate) fn is_missing_here(error: &io::Error) -> bool {
     matches!(errno, Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT))
 }
 
+/// It is of those that an ICMP message becomes: about a datagram that was sent, and not about the call.
+pub(crate) fn is_from_the_network(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(
+        errno,
+        Some(
+            Errno::CONNREFUSED
+                | Errno::HOSTUNREACH
+                | Errno::NETUNREACH
+                | Errno::HOSTDOWN
+                | Errno::NONET
+                | Errno::NOPROTOOPT
+                | Errno::PROTO
+                | Errno::ACCESS
+                | Errno::MSGSIZE
+                | Errno::OPNOTSUPP
+        )
+    )
+}
+
+/// The kernel cannot cut this datagram into segments: no card on its way can, or they are too long for it.
+pub(crate) fn is_of_segments(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::IO | Errno::INVAL | Errno::MSGSIZE | Errno::OPNOTSUPP))
+}
+
+/// `EMSGSIZE`.
+pub(crate) fn is_too_long(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error())
+}
+
+/// `EACCES`: by a rule of the routes, or for a broadcast that nobody has allowed.
+pub(crate) fn is_access(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::ACCESS.raw_os_error())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

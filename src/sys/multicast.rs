@@ -1,11 +1,76 @@
-//! The interface of a multicast group, by its index.
+//! Membership in multicast groups, and their interface, by its index.
 
+use super::address::{IpBytes, ip_to_bytes};
 use super::netdb::interface;
 use crate::addr::InterfaceId;
 use rustix::net::sockopt;
 use std::io;
-use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
+use std::mem::offset_of;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd};
+
+/// A change of what a socket hears of a group.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Change {
+    Join,
+    Leave,
+    JoinSource(IpAddr),
+    LeaveSource(IpAddr),
+    Block(IpAddr),
+    Unblock(IpAddr),
+}
+
+impl Change {
+    pub(crate) fn source(self) -> Option<IpAddr> {
+        match self {
+            Change::Join | Change::Leave => None,
+            Change::JoinSource(source)
+            | Change::LeaveSource(source)
+            | Change::Block(source)
+            | Change::Unblock(source) => Some(source),
+        }
+    }
+}
+
+/// Makes it, on the interface with this index (RFC 3678: one set of options for both versions of IP).
+pub(crate) fn change(
+    socket: impl AsFd,
+    change: Change,
+    group: IpAddr,
+    index: u32,
+) -> io::Result<()> {
+    let level = if group.is_ipv4() { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
+    let name = match change {
+        Change::Join => libc::MCAST_JOIN_GROUP,
+        Change::Leave => libc::MCAST_LEAVE_GROUP,
+        Change::JoinSource(_) => libc::MCAST_JOIN_SOURCE_GROUP,
+        Change::LeaveSource(_) => libc::MCAST_LEAVE_SOURCE_GROUP,
+        Change::Block(_) => libc::MCAST_BLOCK_SOURCE,
+        Change::Unblock(_) => libc::MCAST_UNBLOCK_SOURCE,
+    };
+    // A `group_req` is the beginning of it.
+    let mut request = [0; size_of::<libc::group_source_req>()];
+    let at = offset_of!(libc::group_source_req, gsr_interface);
+    request[at..at + 4].copy_from_slice(&index.to_ne_bytes());
+    write(&mut request, offset_of!(libc::group_source_req, gsr_group), group);
+    let mut length = size_of::<libc::group_req>();
+    if let Some(source) = change.source() {
+        write(&mut request, offset_of!(libc::group_source_req, gsr_source), source);
+        length = request.len();
+    }
+    let socket = socket.as_fd().as_raw_fd();
+    // SAFETY: `request` has `length` bytes, of which the kernel reads no more, and outlives the call.
+    let failed = unsafe {
+        libc::setsockopt(socket, level, name, request.as_ptr().cast(), length as libc::socklen_t)
+    };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn write(request: &mut [u8], at: usize, ip: IpAddr) {
+    let mut bytes = IpBytes::default();
+    let length = ip_to_bytes(&SocketAddr::new(ip, 0), &mut bytes);
+    request[at..at + length].copy_from_slice(&bytes[..length]);
+}
 
 /// The index of an interface, 0 for the system's choice. Does not block.
 pub(crate) fn index_of(id: &InterfaceId) -> io::Result<u32> {

@@ -35,14 +35,16 @@ pub(crate) fn peek(socket: &Socket, buf: &mut [u8]) -> io::Result<usize> {
     socket.recv_with_flags(unsafe { as_uninit(buf) }, PEEK)
 }
 
-/// One message by `recvmsg`: how many bytes of it are in `buf`, and whether there was more of it.
+/// One message by `recvmsg`: how long it is, even if `buf` is shorter, and whether it was cut. Where the
+/// system is not Linux, a message that was cut is as long as what there is of it.
 ///
 /// `recvmsg` and not `recv`, because only its answer says on every platform that a message was cut.
 pub(crate) fn recv_message(socket: &Socket, buf: &mut [u8]) -> io::Result<(usize, bool)> {
     // SAFETY: `recvmsg` only ever writes initialised bytes.
     let buf = unsafe { as_uninit(buf) };
-    let (len, flags) = socket.recv_vectored(&mut [MaybeUninitSlice::new(buf)])?;
-    Ok((len, flags.is_truncated()))
+    let mut bufs = [MaybeUninitSlice::new(buf)];
+    let (length, flags) = socket.recv_vectored_with_flags(&mut bufs, FULL_LENGTH)?;
+    Ok((length, flags.is_truncated()))
 }
 
 /// [`recv_message`] with the sender's address.
@@ -52,8 +54,18 @@ pub(crate) fn recv_message_from(
 ) -> io::Result<(usize, bool, SockAddr)> {
     // SAFETY: `recvmsg` only ever writes initialised bytes.
     let buf = unsafe { as_uninit(buf) };
-    let (len, flags, from) = socket.recv_from_vectored(&mut [MaybeUninitSlice::new(buf)])?;
-    Ok((len, flags.is_truncated(), from))
+    let mut bufs = [MaybeUninitSlice::new(buf)];
+    let (length, flags, from) = socket.recv_from_vectored_with_flags(&mut bufs, FULL_LENGTH)?;
+    Ok((length, flags.is_truncated(), from))
+}
+
+/// How long the next message is, which stays in the kernel's buffer: `recv(MSG_PEEK | MSG_TRUNC)`. `None`
+/// where the system does not tell.
+pub(crate) fn next_length(socket: &Socket) -> io::Result<Option<usize>> {
+    if FULL_LENGTH == 0 {
+        return Ok(None);
+    }
+    socket.recv_with_flags(&mut [], PEEK | FULL_LENGTH).map(Some)
 }
 
 /// Has the kernel attach the sender's credentials to every message, for [`recv_record`]. The setting is
@@ -94,6 +106,8 @@ unsafe fn as_uninit(buf: &mut [u8]) -> &mut [MaybeUninit<u8>] {
 const CLOEXEC: i32 = SocketFlags::CLOEXEC.bits() as i32;
 const NOSIGNAL: i32 = SendFlags::NOSIGNAL.bits() as i32;
 const PEEK: i32 = RecvFlags::PEEK.bits() as i32;
+const FULL_LENGTH: i32 =
+    if cfg!(any(target_os = "linux", target_os = "android")) { TRUNC } else { 0 };
 const TRUNC: i32 = RecvFlags::TRUNC.bits() as i32;
 const DONTWAIT: i32 = RecvFlags::DONTWAIT.bits() as i32;
 
