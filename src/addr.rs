@@ -17,6 +17,7 @@
 
 mod address;
 mod any;
+mod credentials;
 mod endpoint;
 mod family;
 mod grammar;
@@ -32,6 +33,7 @@ mod unix;
 
 pub use address::{Address, IntoAddress};
 pub use any::AnyAddr;
+pub use credentials::Credentials;
 pub use endpoint::Endpoint;
 pub use family::{
     Any, Connected, ConnectedDatagram, Datagram, EraseTo, Family, HasPeer, Ip, IpFamily, Ipv4,

@@ -96,6 +96,7 @@ mod buffer;
 pub mod client;
 pub mod codec;
 pub mod connect;
+mod descriptors;
 pub mod engine;
 pub mod error;
 pub mod handler;

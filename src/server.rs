@@ -23,6 +23,7 @@ mod connector;
 mod handle;
 mod launched;
 mod listening;
+mod unix;
 
 pub use handle::{IntoAdopted, ServerHandle};
 pub use listening::IntoListening;
@@ -38,7 +39,7 @@ use crate::handler::{Context, Handler, IntoOutcome, Side};
 use crate::limits::Limits;
 use crate::session::Session;
 use crate::socket::{AnyStream, Options};
-use bind::{SocketFile, bind};
+use bind::Bound;
 use launched::{Launched, OnStart, not_started};
 use listening::Source;
 use std::fmt;
@@ -46,6 +47,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
+use unix::UnixSettings;
 
 /// A server that has not started yet.
 ///
@@ -60,6 +62,7 @@ pub struct Server<C = (), E = Threads> {
     limits: Limits,
     options: Options,
     admit: Option<Arc<Admit>>,
+    unix: UnixSettings,
     handle: ServerHandle,
     on_start: Option<Box<OnStart>>,
 }
@@ -74,6 +77,7 @@ impl Server {
             limits: Limits::default(),
             options: Options::new(),
             admit: None,
+            unix: UnixSettings::default(),
             handle: ServerHandle::default(),
             on_start: None,
         }
@@ -100,7 +104,7 @@ impl Server {
     }
 
     /// A server for Unix streams at this path. The socket file can be used by its owner only (mode
-    /// 0600), and is removed when the server stops.
+    /// 0600), and is removed when the server stops; see [`socket_files`](Server::socket_files).
     pub fn unix(path: impl AsRef<Path>) -> Server {
         Server::on(Source::unix(path.as_ref()))
     }
@@ -121,14 +125,14 @@ impl<C, E: Engine> Server<C, E> {
 
     /// How bytes become frames.
     pub fn codec<D: Codec>(self, codec: D) -> Server<D, E> {
-        let Server { sources, engine, limits, options, admit, handle, on_start, .. } = self;
-        Server { sources, codec, engine, limits, options, admit, handle, on_start }
+        let Server { sources, engine, limits, options, admit, unix, handle, on_start, .. } = self;
+        Server { sources, codec, engine, limits, options, admit, unix, handle, on_start }
     }
 
     /// What runs the connections; [`Threads`] by default.
     pub fn engine<G: Engine>(self, engine: G) -> Server<C, G> {
-        let Server { sources, codec, limits, options, admit, handle, on_start, .. } = self;
-        Server { sources, codec, engine, limits, options, admit, handle, on_start }
+        let Server { sources, codec, limits, options, admit, unix, handle, on_start, .. } = self;
+        Server { sources, codec, engine, limits, options, admit, unix, handle, on_start }
     }
 
     /// How much a peer may cost; [`Limits::default`] by default.
@@ -241,15 +245,14 @@ impl<C, E: Engine> Server<C, E> {
 
     /// Binds the endpoints and starts all of the engine but its first loop.
     fn launch(self, serve: Serve) -> Result<Launched, Error> {
-        let Server { sources, engine, limits, options, admit, handle, on_start, .. } = self;
-        let service = Service { admit, serve };
-        let (mut sockets, mut memory, mut files) = (Vec::new(), Vec::new(), Vec::new());
-        let bound = sources.into_iter().try_for_each(|source| {
-            bind(source?, &service, &options, &mut sockets, &mut memory, &mut files)
-        });
-        // What was made for a server that does not start is not left behind.
-        let unmake = |files: &[SocketFile]| files.iter().for_each(|file| file.remove());
-        bound.inspect_err(|_| unmake(&files))?;
+        let Server { sources, engine, limits, options, admit, unix, handle, on_start, .. } = self;
+        let UnixSettings { files, admit: admit_unix, descriptors } = unix;
+        let service = Service { admit, admit_unix, descriptors, serve };
+        let mut bound = Bound::new(service, options, files);
+        for source in sources {
+            bound.add(source?)?;
+        }
+        let Bound { sockets, memory, files, .. } = bound;
         let common = Arc::new(Common {
             gate: Gate::new(engine.connections_max(limits.connections_max)),
             limits: Arc::new(limits),
@@ -262,8 +265,7 @@ impl<C, E: Engine> Server<C, E> {
             endpoints.insert(before + listening.place, Endpoint::memory());
         }
         let plan = Plan { sockets, memory, common: common.clone() };
-        let started = engine.start(plan).inspect_err(|_| unmake(&files));
-        let Launch { running, first } = started.map_err(not_started)?;
+        let Launch { running, first } = engine.start(plan).map_err(not_started)?;
         let at_work = common.stop.enter();
         handle.started(running, common, endpoints, files);
         Ok(Launched { handle, first, at_work, on_start })

@@ -50,6 +50,15 @@
 //! ([`set_multicast_interface`](Socket::set_multicast_interface));
 //! [`lookup::interfaces`](crate::lookup::interfaces) lists them.
 //!
+//! # Unix sockets
+//!
+//! [`bind_file`](Listener::<Unix>::bind_file) makes a socket file of an exact mode, replaces one that a
+//! dead server left, and removes its own in the end: see [`SocketFileOptions`].
+//! [`peer_credentials`](Socket::<Unix, Stream>::peer_credentials) says who is at the other end, and
+//! [`send_with_descriptors`](Socket::<Unix, Stream>::send_with_descriptors) passes open files. Descriptors
+//! and credentials are all that comes beside the bytes of a Unix socket, so they have methods, and control
+//! messages (cmsg) as such have none.
+//!
 //! # Options
 //!
 //! An option has its methods where the kernel has the option: [`set_keepalive`](Socket::set_keepalive),
@@ -109,7 +118,9 @@ use crate::addr::{
 pub(crate) mod begin;
 mod connect;
 mod convert;
+mod credentials;
 mod datagram;
+mod descriptors;
 mod erase;
 mod listener;
 mod message;
@@ -121,6 +132,7 @@ mod options;
 mod pair;
 mod split;
 mod stream;
+mod unix_file;
 
 pub use listener::{Incoming, Listener};
 pub use message::Received;
@@ -128,6 +140,7 @@ pub use mismatch::Mismatch;
 pub use option::Keepalive;
 pub use options::Options;
 pub use split::{ReadHalf, ReuniteError, WriteHalf};
+pub use unix_file::{Existing, SocketFile, SocketFileOptions};
 
 /// A TCP stream; the family is [`Ip`] where no typed address says otherwise.
 pub type TcpStream<F = Ip> = Socket<F, Stream>;
