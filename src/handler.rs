@@ -33,7 +33,7 @@ pub(crate) use letter::{Frame, Letter, Line, Publication, What};
 pub use letter::{OnSlow, SendError};
 pub use reason::CloseReason;
 pub use remote::Remote;
-pub(crate) use riders::Riders;
+
 pub(crate) use state::{Flags, Phase, State, TICK, Turn};
 
 use crate::codec::Codec;

@@ -52,7 +52,7 @@
 //!           │ connect  lookup  │ │ session   (all decisions)     │
 //!           │ socket   memory  │ │ handler  codec  limits        │
 //!           └──────────────────┘ └──────────────────────────────┘
-//!  ground   addr  error                       plain values
+//!  ground   addr  error  descriptors          plain values
 //! ```
 //!
 //! Bytes go up the stair as the kernel gives them, frames come out at the handler, and what it sends
