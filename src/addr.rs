@@ -13,7 +13,8 @@
 //!              Endpoint               the same as text, with names not yet looked up
 //! ```
 //!
-//! The grammar of endpoints is at [`Endpoint`]. [`Policy`] says whom to talk to, by [`Network`].
+//! The grammar of endpoints is at [`Endpoint`]. [`Policy`] says whom to talk to, by [`Network`];
+//! [`Credentials`] are who is at the other end of a Unix connection.
 
 mod address;
 mod any;

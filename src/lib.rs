@@ -74,7 +74,8 @@
 //! - [`engine`]: threads or event loops, chosen by load and not by handler.
 //! - [`limits`]: every queue, buffer, table and wait has one, with a default.
 //! - [`socket`]: typed sockets, for straight-line code and for sockets configured by hand, and their
-//!   [`Options`](socket::Options), which servers and clients take too; multicast.
+//!   [`Options`](socket::Options), which servers and clients take too; multicast;
+//!   [socket files](socket::SocketFileOptions), peer credentials and descriptors over Unix sockets.
 //! - [`lookup`]: hosts, services and the ports of URLs; a [`Resolver`](lookup::Resolver) with a deadline.
 //! - [`memory`] and [`testing`]: streams without descriptors, servers for one test, and conversations at
 //!   times of your choosing.

@@ -114,3 +114,81 @@ pub(crate) const DESCRIPTORS_MAX: usize = 16;
 
 /// Descriptors that may wait in each direction: four messages full.
 const DESCRIPTORS_WAITING_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn some(count: usize) -> Descriptors {
+        (0..count).map(|_| std::fs::File::open("/dev/null").unwrap().into()).collect()
+    }
+
+    #[test]
+    fn bytes_are_cut_where_descriptors_ride() {
+        let mut riders = Riders::default();
+        riders.attach(3, some(1));
+        riders.attach(5, some(2));
+        let cut = |riders: &Riders, bytes: &'static [u8]| {
+            let (piece, with) = riders.cut(bytes, false);
+            (piece, with.map(Descriptors::len))
+        };
+        assert_eq!(cut(&riders, b"abcDEFG"), (&b"abc"[..], None));
+        riders.sent(2);
+        assert_eq!(cut(&riders, b"cDEFG"), (&b"c"[..], None));
+        riders.sent(1);
+        // They go with the first byte, and what is behind it may have to wait.
+        assert_eq!(cut(&riders, b"DEFG"), (&b"DE"[..], Some(1)));
+        riders.sent(0);
+        assert_eq!(cut(&riders, b"DEFG"), (&b"DE"[..], Some(1)));
+        riders.sent(1);
+        assert_eq!(cut(&riders, b"EFG"), (&b"E"[..], None));
+        riders.sent(1);
+        assert_eq!(cut(&riders, b"FG"), (&b"FG"[..], Some(2)));
+        assert!(!riders.have_left());
+        riders.sent(2);
+        assert!(riders.have_left());
+        assert_eq!(cut(&riders, b"more"), (&b"more"[..], None));
+    }
+
+    #[test]
+    fn messages_are_whole_and_counted() {
+        let mut riders = Riders::default();
+        riders.attach(1, some(1));
+        riders.attach(2, some(2));
+        for with in [None, Some(1), Some(2), None] {
+            let (piece, descriptors) = riders.cut(b"message", true);
+            assert_eq!((piece, descriptors.map(Descriptors::len)), (&b"message"[..], with));
+            riders.sent(1);
+        }
+    }
+
+    #[test]
+    fn what_came_is_there_until_its_frame_was_handled() {
+        let mut riders = Riders::default();
+        let held = |riders: &Riders| riders.fresh.len() + riders.older.len();
+        // Read, and nothing but whole frames.
+        assert!(riders.arrive(some(1)));
+        riders.part(true, false, false);
+        assert_eq!(held(&riders), 0);
+        // The end of a read is half a frame, then it is whole, with the next half behind it.
+        assert!(riders.arrive(some(1)));
+        riders.part(true, false, true);
+        assert_eq!(held(&riders), 1);
+        riders.part(false, false, true);
+        assert_eq!(held(&riders), 1, "nothing was handled");
+        assert!(riders.arrive(some(2)));
+        riders.part(true, false, true);
+        assert_eq!(held(&riders), 2, "the older ones are closed");
+        assert_eq!(riders.take().len(), 2);
+        // Whole frames wait for their turn: so do their descriptors, through all of these.
+        assert!(riders.arrive(some(1)));
+        for _ in 0..3 {
+            riders.part(true, true, true);
+            assert_eq!(held(&riders), 1);
+        }
+        riders.part(true, false, true);
+        assert_eq!(held(&riders), 1, "they may belong to the frame that has begun");
+        riders.part(true, false, false);
+        assert_eq!(held(&riders), 0);
+    }
+}
