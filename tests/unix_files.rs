@@ -253,26 +253,28 @@ fn a_live_socket_is_taken_over_in_one_step() {
         let (clients_path, clients_done) = (path.clone(), done.clone());
         // Whoever connects all the while meets one of the two.
         let clients = thread::spawn(move || {
-            let mut count = 0;
+            connects(kind, &clients_path).unwrap();
+            clients_done.wait();
             while Arc::strong_count(&clients_done) > 1 {
                 connects(kind, &clients_path).unwrap();
-                count += 1;
             }
-            count
         });
-        let mut last = Some((old, old_file));
-        for _ in 0..50 {
+        done.wait();
+        // Who has found the old one a moment before is to be let in still, so none is closed yet.
+        let mut all = vec![(old, old_file)];
+        for _ in 0..200 {
             let files = replacing(Existing::Replace).mode(0o620);
-            let new = bind(kind, &path, &files).unwrap();
+            all.push(bind(kind, &path, &files).unwrap());
             assert_eq!(mode(&path), 0o620);
-            assert_eq!(new.1.path(), path);
-            let was = inode(&path);
-            // The file of the old one is not the one that is there.
-            drop(last.replace(new));
-            assert_eq!(inode(&path), was);
+            assert_eq!(all.last().unwrap().1.path(), path);
         }
         drop(done);
-        assert!(clients.join().unwrap() > 0);
+        clients.join().unwrap();
+        let (last, was) = (all.pop().unwrap(), inode(&path));
+        for old in all {
+            drop(old);
+            assert_eq!(inode(&path), was, "the file of an old one is not the one that is there");
+        }
         drop(last);
         assert_eq!(fs::read_dir(&dir.0).unwrap().count(), 0, "all is removed");
     }
@@ -319,7 +321,7 @@ fn somebody_who_keeps_the_lock_of_the_directory_only_hinders_replacing() {
     drop(held);
     drop((file, socket));
     assert!(!fresh.exists());
-    bind("stream", &path, &replacing(Existing::ReplaceStale)).unwrap();
+    drop(bind("stream", &path, &replacing(Existing::ReplaceStale)).unwrap());
 }
 
 // ---- What is removed ----------------------------------------------------------------------------
@@ -383,7 +385,7 @@ fn a_server_takes_the_place_of_a_dead_one(cell: &Cell) {
     assert!(error.to_string().contains("a dead socket"), "{error}");
     let second = again(Existing::ReplaceStale).unwrap();
     let third = again(Existing::Replace).unwrap();
-    assert_eq!(third.local_endpoints(), [endpoint.clone()]);
+    assert_eq!(third.local_endpoints(), std::slice::from_ref(&endpoint));
     stop(&second);
     // Whoever stops does not take the file of its successor along.
     match cell.kind {

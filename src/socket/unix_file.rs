@@ -28,8 +28,9 @@ pub enum Existing {
     /// A socket to which nobody is bound, as one that died leaves behind, is replaced. A live one is an
     /// error: of two that start at once over one such file, one has it.
     ReplaceStale,
-    /// A live one is replaced too, in one step: a client meets the old server or the new one. The old one
-    /// keeps the connections that it has, and its file is not missed when it stops.
+    /// A live one is replaced too, in one step: a client meets the old server or the new one. Let the old
+    /// one listen a moment longer, for who has just found it. It keeps the connections that it has, and
+    /// its file is not missed when it stops.
     ///
     /// The kernel then knows the new socket by a name that is gone (`.` and a number), and says it for its
     /// address: to `local_addr`, to clients, and as the sender of datagrams.
