@@ -52,10 +52,10 @@
 //!
 //! # Unix sockets
 //!
-//! [`bind_file`](Listener::<Unix>::bind_file) makes a socket file of an exact mode, replaces one that a
+//! [`bind_file`](Socket::bind_file) makes a socket file of an exact mode, replaces one that a
 //! dead server left, and removes its own in the end: see [`SocketFileOptions`].
-//! [`peer_credentials`](Socket::<Unix, Stream>::peer_credentials) says who is at the other end, and
-//! [`send_with_descriptors`](Socket::<Unix, Stream>::send_with_descriptors) passes open files. Descriptors
+//! [`peer_credentials`](Socket::peer_credentials) says who is at the other end, and
+//! [`send_with_descriptors`](Socket::send_with_descriptors) passes open files. Descriptors
 //! and credentials are all that comes beside the bytes of a Unix socket, so they have methods, and control
 //! messages (cmsg) as such have none.
 //!

@@ -32,7 +32,7 @@ where
 
 impl Socket<Any, Stream> {
     /// Who is at the other end, if it is a Unix connection: as
-    /// [`peer_credentials`](Socket::<Unix, Stream>::peer_credentials) there.
+    /// [`peer_credentials`](Socket::peer_credentials) there.
     ///
     /// # Errors
     ///

@@ -40,7 +40,7 @@ pub enum Existing {
 /// How a socket file is made and what becomes of it.
 ///
 /// For [`Server::socket_files`](crate::Server::socket_files) and
-/// [`bind_file`](super::Socket::<crate::addr::Unix, crate::addr::Datagram>::bind_file).
+/// [`bind_file`](super::Socket::bind_file).
 ///
 /// ```
 /// use sockeye::socket::{Existing, SocketFileOptions, UnixListener, UnixStream};
@@ -225,7 +225,7 @@ where
 
 impl Socket<Unix, Datagram> {
     /// A socket at a path, with a file that has a mode, an owner and an end: as
-    /// [`bind_file`](Listener::<Unix>::bind_file) of listeners.
+    /// [`bind_file`](Socket::bind_file) of listeners.
     ///
     /// # Errors
     ///
