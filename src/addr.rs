@@ -13,10 +13,12 @@
 //!              Endpoint               the same as text, with names not yet looked up
 //! ```
 //!
-//! The grammar of endpoints is at [`Endpoint`]. [`Policy`] says whom to talk to, by [`Network`].
+//! The grammar of endpoints is at [`Endpoint`]. [`Policy`] says whom to talk to, by [`Network`];
+//! [`Credentials`] are who is at the other end of a Unix connection.
 
 mod address;
 mod any;
+mod credentials;
 mod endpoint;
 mod family;
 mod grammar;
@@ -32,6 +34,7 @@ mod unix;
 
 pub use address::{Address, IntoAddress};
 pub use any::AnyAddr;
+pub use credentials::Credentials;
 pub use endpoint::Endpoint;
 pub use family::{
     Any, Connected, ConnectedDatagram, Datagram, Datagrams, EraseTo, Family, HasPeer, Ip, IpFamily,

@@ -36,8 +36,8 @@ pub(crate) use stop::{AtWork, Stop};
 pub use threads::Threads;
 
 pub(crate) use plan::{
-    Admit, Adoption, Common, FirstLoop, Launch, Listening, MakeSession, MemoryListening, Plan,
-    Running, Serve, ServeBlocking, Service, Socket,
+    Admit, AdmitUnix, Adoption, Common, FirstLoop, Launch, Listening, MakeSession, MemoryListening,
+    Plan, Running, Serve, ServeBlocking, Service, Socket,
 };
 
 use std::fmt;

@@ -222,8 +222,7 @@ fn hint(kind: ErrorKind, operation: &str, at: Option<&Endpoint>) -> Option<&'sta
         let is_path = unix.as_path().is_some();
         return match kind {
             ErrorKind::AddressInUse if is_path => Some(
-                "a file is there: of a live server if it can be connected to, else left over from \
-                 one that died and to be removed",
+                "stop what has it, remove what is left over, or have `SocketFileOptions` replace it",
             ),
             ErrorKind::AddressInUse => Some("a live process has this abstract name"),
             ErrorKind::Refused if is_path => Some("the socket file is left over: nobody listens"),

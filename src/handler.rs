@@ -23,14 +23,17 @@ mod group;
 mod letter;
 mod reason;
 mod remote;
+mod riders;
 mod state;
 
+pub use crate::descriptors::Descriptors;
 pub use context::{Context, Side};
 pub use group::{Group, Membership};
 pub(crate) use letter::{Frame, Letter, Line, Publication, What};
 pub use letter::{OnSlow, SendError};
 pub use reason::CloseReason;
 pub use remote::Remote;
+
 pub(crate) use state::{Flags, Phase, State, TICK, Turn};
 
 use crate::codec::Codec;

@@ -52,7 +52,7 @@
 //!           │ connect  lookup  │ │ session   (all decisions)     │
 //!           │ socket   memory  │ │ handler  codec  limits        │
 //!           └──────────────────┘ └──────────────────────────────┘
-//!  ground   addr  error                       plain values
+//!  ground   addr  error  descriptors          plain values
 //! ```
 //!
 //! Bytes go up the stair as the kernel gives them, frames come out at the handler, and what it sends
@@ -74,7 +74,8 @@
 //! - [`engine`]: threads or event loops, chosen by load and not by handler.
 //! - [`limits`]: every queue, buffer, table and wait has one, with a default.
 //! - [`socket`]: typed sockets, for straight-line code and for sockets configured by hand, and their
-//!   [`Options`](socket::Options), which servers and clients take too; multicast, and datagrams in batches.
+//!   [`Options`](socket::Options), which servers and clients take too; multicast, and datagrams in batches;
+//!   [socket files](socket::SocketFileOptions), peer credentials and descriptors over Unix sockets.
 //! - [`lookup`]: hosts, services and the ports of URLs; a [`Resolver`](lookup::Resolver) with a deadline.
 //! - [`memory`] and [`testing`]: streams without descriptors, servers for one test, and conversations at
 //!   times of your choosing.
@@ -96,6 +97,7 @@ mod buffer;
 pub mod client;
 pub mod codec;
 pub mod connect;
+mod descriptors;
 pub mod engine;
 pub mod error;
 pub mod handler;

@@ -24,6 +24,7 @@ mod datagrams;
 mod handle;
 mod launched;
 mod listening;
+mod unix;
 
 pub use handle::{IntoAdopted, ServerHandle};
 pub use listening::IntoListening;
@@ -39,7 +40,7 @@ use crate::handler::{Context, Handler, IntoOutcome, Side};
 use crate::limits::Limits;
 use crate::session::Session;
 use crate::socket::{AnyStream, Options};
-use bind::{SocketFile, bind};
+use bind::Bound;
 use datagrams::Datagrams;
 use launched::{Launched, OnStart, not_started};
 use listening::Source;
@@ -48,6 +49,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
+use unix::UnixSettings;
 
 /// A server that has not started yet.
 ///
@@ -62,6 +64,7 @@ pub struct Server<C = (), E = Threads> {
     limits: Limits,
     options: Options,
     admit: Option<Arc<Admit>>,
+    unix: UnixSettings,
     handle: ServerHandle,
     on_start: Option<Box<OnStart>>,
     datagrams: Datagrams,
@@ -77,6 +80,7 @@ impl Server {
             limits: Limits::default(),
             options: Options::new(),
             admit: None,
+            unix: UnixSettings::default(),
             handle: ServerHandle::default(),
             on_start: None,
             datagrams: Datagrams::default(),
@@ -105,7 +109,7 @@ impl Server {
     }
 
     /// A server for Unix streams at this path. The socket file can be used by its owner only (mode
-    /// 0600), and is removed when the server stops.
+    /// 0600), and is removed when the server stops; see [`socket_files`](Server::socket_files).
     pub fn unix(path: impl AsRef<Path>) -> Server {
         Server::on(Source::unix(path.as_ref()))
     }
@@ -135,9 +139,10 @@ impl<C, E: Engine> Server<C, E> {
     }
 
     fn change<D, G>(self, change: impl FnOnce(C, E) -> (D, G)) -> Server<D, G> {
-        let Server { sources, limits, options, admit, handle, on_start, datagrams, .. } = self;
+        let Server { sources, limits, options, admit, unix, handle, on_start, datagrams, .. } =
+            self;
         let (codec, engine) = change(self.codec, self.engine);
-        Server { sources, codec, engine, limits, options, admit, handle, on_start, datagrams }
+        Server { sources, codec, engine, limits, options, admit, unix, handle, on_start, datagrams }
     }
 
     /// How much a peer may cost; [`Limits::default`] by default.
@@ -250,23 +255,32 @@ impl<C, E: Engine> Server<C, E> {
 
     /// Binds the endpoints and starts all of the engine but its first loop.
     fn launch(self, serve: Serve) -> Result<Launched, Error> {
-        let Server { sources, engine, limits, options, admit, handle, on_start, .. } = self;
-        let workers = engine.datagram_workers();
-        let service = Service { admit, serve };
-        let (mut sockets, mut memory, mut files) = (Vec::new(), Vec::new(), Vec::new());
-        let bound = sources.into_iter().try_for_each(|source| {
-            bind(source?, &service, &options, workers, &mut sockets, &mut memory, &mut files)
-        });
-        // What was made for a server that does not start is not left behind.
-        let unmake = |files: &[SocketFile]| files.iter().for_each(|file| file.remove());
-        bound.inspect_err(|_| unmake(&files))?;
+        let Server {
+            sources,
+            engine,
+            limits,
+            options,
+            admit,
+            unix,
+            handle,
+            on_start,
+            datagrams,
+            ..
+        } = self;
+        let UnixSettings { files, admit: admit_unix, descriptors } = unix;
+        let service = Service { admit, admit_unix, descriptors, serve };
+        let mut bound = Bound::new(service, options, files, engine.datagram_workers());
+        for source in sources {
+            bound.add(source?)?;
+        }
+        let Bound { sockets, memory, files, .. } = bound;
         let common = Arc::new(Common {
             gate: Gate::new(engine.connections_max(limits.connections_max)),
             limits: Arc::new(limits),
             tally: Tally::default(),
             stop: Arc::new(Stop::default()),
-            stateless: self.datagrams.stateless,
-            replies: self.datagrams.replies(),
+            stateless: datagrams.stateless,
+            replies: datagrams.replies(),
         });
         let mut endpoints: Vec<Endpoint> =
             sockets.iter().map(|listening| listening.endpoint.clone()).collect();
@@ -274,8 +288,7 @@ impl<C, E: Engine> Server<C, E> {
             endpoints.insert(before + listening.place, Endpoint::memory());
         }
         let plan = Plan { sockets, memory, common: common.clone() };
-        let started = engine.start(plan).inspect_err(|_| unmake(&files));
-        let Launch { running, first } = started.map_err(not_started)?;
+        let Launch { running, first } = engine.start(plan).map_err(not_started)?;
         let at_work = common.stop.enter();
         handle.started(running, common, endpoints, files);
         Ok(Launched { handle, first, at_work, on_start })

@@ -19,6 +19,7 @@ mod end;
 mod flush;
 mod post;
 mod protocol;
+mod riders;
 #[cfg(test)]
 mod tests;
 
@@ -221,7 +222,7 @@ impl Session {
     pub(crate) fn eof(&mut self, turn: &mut Turn) {
         if self.state.phase != Phase::Open {
             // It was not the peer that ended the session.
-            self.state.reason.get_or_insert_with(|| Box::new(CloseReason::Finished));
+            self.state.note_reason(CloseReason::Finished);
         }
         self.state.flags.set(Flags::EOF);
         match self.state.phase {
@@ -311,7 +312,7 @@ impl Session {
     pub(crate) fn lost(&mut self, error: io::Error) {
         if self.state.phase == Phase::Lingering {
             // All was said: it was not the network that ended the session.
-            self.state.reason.get_or_insert_with(|| Box::new(CloseReason::Finished));
+            self.state.note_reason(CloseReason::Finished);
         }
         self.state.end(CloseReason::Transport(error));
     }

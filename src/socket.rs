@@ -68,6 +68,15 @@
 //! ([`set_multicast_interface`](Socket::set_multicast_interface));
 //! [`lookup::interfaces`](crate::lookup::interfaces) lists them.
 //!
+//! # Unix sockets
+//!
+//! [`bind_file`](Socket::bind_file) makes a socket file of an exact mode, replaces one that a
+//! dead server left, and removes its own in the end: see [`SocketFileOptions`].
+//! [`peer_credentials`](Socket::peer_credentials) says who is at the other end, and
+//! [`send_with_descriptors`](Socket::send_with_descriptors) passes open files. Descriptors
+//! and credentials are all that comes beside the bytes of a Unix socket, so they have methods, and control
+//! messages (cmsg) as such have none.
+//!
 //! # Options
 //!
 //! An option has its methods where the kernel has the option: [`set_keepalive`](Socket::set_keepalive),
@@ -130,7 +139,9 @@ mod arrival;
 pub(crate) mod begin;
 mod connect;
 mod convert;
+mod credentials;
 mod datagram;
+mod descriptors;
 mod erase;
 mod listener;
 mod message;
@@ -147,6 +158,7 @@ mod send_batch;
 mod split;
 mod stream;
 mod twins;
+mod unix_file;
 
 pub use arrival::{Arrival, Ecn};
 pub use listener::{Incoming, Listener};
@@ -159,6 +171,7 @@ pub use receive_batch::{Batched, ReceiveBatch};
 pub use report::ErrorReport;
 pub use send_batch::{SendBatch, Sent};
 pub use split::{ReadHalf, ReuniteError, WriteHalf};
+pub use unix_file::{Existing, SocketFile, SocketFileOptions};
 
 /// A TCP stream; the family is [`Ip`] where no typed address says otherwise.
 pub type TcpStream<F = Ip> = Socket<F, Stream>;

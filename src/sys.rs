@@ -12,6 +12,9 @@
 //! - **Inheritance**: a socket that `accept` returns has the listener's `TCP_NODELAY`. It is set once on
 //!   the listener, not once per connection.
 //! - **Descriptors refused** on a Unix socket, if it can: otherwise a read ends where one rode.
+//! - **Descriptors received** close-on-exec at once (`MSG_CMSG_CLOEXEC`), and word of those that had no room.
+//! - **Who is at the other end** of a Unix connection: `SO_PEERCRED`.
+//! - **Socket files**: a lock on a directory, and a way to the very inode that was found (`/proc/self/fd`).
 //! - **A wait** for one descriptor with an absolute deadline: `poll`.
 //! - **Questions about a descriptor**: family, type, and whether it listens (`SO_DOMAIN`, `SO_TYPE`,
 //!   `SO_ACCEPTCONN`), so that a descriptor from elsewhere can be given a type.
@@ -32,6 +35,7 @@ pub(crate) mod backlog;
 pub(crate) mod batch;
 pub(crate) mod control;
 pub(crate) mod errors;
+pub(crate) mod files;
 pub(crate) mod io;
 pub(crate) mod messages;
 pub(crate) mod multicast;

@@ -63,6 +63,7 @@ const TABLE: &[Row] = &[
     row("poll",    Io,     "sys GROUND",                                       "rustix"),
     row("sys",     Io,     "GROUND",                                           "rustix libc socket2 io_uring"),
     row("error",   Ground, "addr",                                             "thiserror"),
+    row("descriptors", Ground, "",                                             ""),
     row("addr",    Ground, "",                                                 ""),
 ];
 

@@ -4,6 +4,7 @@
 use super::Common;
 use super::datagrams::Way;
 use crate::buffer::{Out, Scratch};
+use crate::descriptors::Descriptors;
 use crate::handler::{Letter, Turn};
 use crate::mailbox::Mailbox;
 use crate::memory;
@@ -11,7 +12,7 @@ use crate::session::{Answer, Session, Spare};
 use crate::sys;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -60,6 +61,9 @@ impl Desk {
         turn.begin(token, *frames_per_turn, &[]);
         act(session, turn);
         settle(session, turn, &[], spare, wire);
+        if session.passes_descriptors() {
+            session.part(turn.frames_left < *frames_per_turn);
+        }
     }
 
     /// Has a stream's session say frames that were put together for many, if it has nothing else to say.
@@ -118,8 +122,8 @@ impl Desk {
         wait: bool,
     ) -> io::Result<usize> {
         let wire = Wire::Stream(socket);
-        if session.takes_records() {
-            return self.read_record(session, token, socket, wait);
+        if session.reads_more_than_bytes() {
+            return self.read_more(session, token, socket, wait);
         }
         let into = self.scratch.as_mut();
         let length = if wait {
@@ -159,6 +163,42 @@ impl Desk {
     }
 
     #[inline(never)]
+    fn read_more(
+        &mut self,
+        session: &mut Session,
+        token: u64,
+        socket: BorrowedFd<'_>,
+        wait: bool,
+    ) -> io::Result<usize> {
+        match session.passes_descriptors() {
+            true => self.read_with_descriptors(session, token, socket, wait),
+            false => self.read_record(session, token, socket, wait),
+        }
+    }
+
+    fn read_with_descriptors(
+        &mut self,
+        session: &mut Session,
+        token: u64,
+        socket: BorrowedFd<'_>,
+        wait: bool,
+    ) -> io::Result<usize> {
+        let wire = Wire::Stream(socket);
+        let came = sys::rights::receive(socket, self.scratch.as_mut(), !wait)?;
+        if wait {
+            self.turn.now = Instant::now();
+        }
+        session.arrive(came.descriptors.into())?;
+        match (session.takes_records(), came.length) {
+            (true, 0) if !came.is_signed => self.end(session, token, wire),
+            (true, length) => self.feed_record(session, token, wire, length),
+            (false, 0) => self.end(session, token, wire),
+            (false, length) => self.feed(session, token, wire, length),
+        }
+        session.part(self.turn.frames_left < self.frames_per_turn);
+        Ok(came.length)
+    }
+
     fn read_record(
         &mut self,
         session: &mut Session,
@@ -239,6 +279,16 @@ impl Wire<'_> {
             Wire::Datagrams(way) => way.send(bytes),
         }
     }
+
+    fn send_with(self, bytes: &[u8], descriptors: Option<&Descriptors>) -> io::Result<usize> {
+        match (self, descriptors) {
+            (Wire::Stream(socket), Some(descriptors)) => {
+                let lent: Vec<_> = descriptors.as_slice().iter().map(AsFd::as_fd).collect();
+                sys::rights::send(socket, bytes, &lent, None, true)
+            }
+            _ => self.send(bytes),
+        }
+    }
 }
 
 /// Writes what the session has to say; `input` is what it was given in this turn.
@@ -266,7 +316,9 @@ fn settle_any(
     mut written: Option<io::Result<usize>>,
 ) {
     for round in 0.. {
-        let mut write = |bytes: &[u8]| written.take().unwrap_or_else(|| wire.send(bytes));
+        let mut write = |bytes: &[u8], descriptors: Option<&Descriptors>| {
+            written.take().unwrap_or_else(|| wire.send_with(bytes, descriptors))
+        };
         let shut = session.flush_any(turn, input, spare, &mut write);
         if shut {
             // It fails only when the connection is gone already, as the next read will say.

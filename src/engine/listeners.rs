@@ -70,7 +70,9 @@ impl Worker {
                     let peer = Peer::from_addr(listening.transport, from.to_canonical());
                     let now = self.desk.turn.now;
                     let tally = &self.common.tally;
-                    let session = peer.and_then(|peer| listening.service.session(peer, now, tally));
+                    let service = &listening.service;
+                    let session =
+                        peer.and_then(|peer| service.session_on(socket.as_fd(), peer, now, tally));
                     match session {
                         Some(session) => self.add_stream(socket, session, trigger, false),
                         None => self.common.gate.leave(),

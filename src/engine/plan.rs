@@ -2,7 +2,7 @@
 //! mention it, and nobody outside can reach it.
 
 use super::{Gate, Stop, Tally};
-use crate::addr::{Endpoint, Peer, Transport};
+use crate::addr::{Credentials, Endpoint, Peer, Transport};
 use crate::handler::{Letter, Outcome};
 use crate::limits::{Limits, Replies};
 use crate::mailbox::Mailbox;
@@ -13,7 +13,7 @@ use crate::socket::Options;
 use crate::sys::rights;
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
@@ -136,6 +136,10 @@ pub(crate) enum Socket {
 pub(crate) struct Service {
     /// Asked before anything is made for a peer.
     pub(crate) admit: Option<Arc<Admit>>,
+    /// Asked about connections over Unix sockets.
+    pub(crate) admit_unix: Option<Arc<AdmitUnix>>,
+    /// Whether descriptors may ride on what sessions read and write over Unix connections.
+    pub(crate) descriptors: bool,
     pub(crate) serve: Serve,
 }
 
@@ -148,6 +152,7 @@ pub(crate) enum Serve {
 }
 
 pub(crate) type Admit = dyn Fn(&Peer) -> bool + Send + Sync;
+pub(crate) type AdmitUnix = dyn Fn(&Credentials) -> bool + Send + Sync;
 pub(crate) type MakeSession = dyn Fn(Peer, Instant) -> Box<Session> + Send + Sync;
 pub(crate) type ServeBlocking = dyn Fn(OwnedFd) -> Outcome + Send + Sync;
 
@@ -155,25 +160,55 @@ impl Service {
     /// Whether this peer may come in. Counts those who may not; a hook that panics admits nobody.
     pub(crate) fn admits(&self, peer: &Peer, tally: &Tally) -> bool {
         let Some(admit) = &self.admit else { return true };
-        let admitted = catch_unwind(AssertUnwindSafe(|| admit(peer))).unwrap_or_else(|_| {
-            Tally::add(&tally.panics);
-            false
-        });
-        if !admitted {
-            Tally::add(&tally.refused);
-        }
-        admitted
+        ask(tally, || admit(peer))
+    }
+
+    /// The same of a peer that is connected over this socket, and who it is if that matters.
+    fn admits_on(
+        &self,
+        socket: BorrowedFd<'_>,
+        peer: &Peer,
+        tally: &Tally,
+    ) -> Option<Option<Credentials>> {
+        let (true, Some(admit)) = (peer.transport().is_unix(), &self.admit_unix) else {
+            return self.admits(peer, tally).then_some(None);
+        };
+        let credentials = rights::credentials(socket).ok();
+        let admitted = ask(tally, || credentials.as_ref().is_some_and(|who| admit(who)));
+        (admitted && self.admits(peer, tally)).then_some(credentials)
+    }
+
+    /// Whether the peer that is connected over this socket may have it for a blocking function.
+    pub(crate) fn lends(&self, socket: BorrowedFd<'_>, peer: &Peer, tally: &Tally) -> bool {
+        self.admits_on(socket, peer, tally).is_some()
     }
 
     /// A session for this peer, if it is admitted and its handler can be made.
     pub(crate) fn session(&self, peer: Peer, now: Instant, tally: &Tally) -> Option<Box<Session>> {
-        if !self.admits(&peer, tally) {
+        if !matches!(self.serve, Serve::Sessions(_)) || !self.admits(&peer, tally) {
             return None;
         }
         self.unasked_session(peer, now, tally)
     }
 
-    /// The same, for whom nobody is asked.
+    /// The same for a peer that is connected over this socket.
+    pub(crate) fn session_on(
+        &self,
+        socket: BorrowedFd<'_>,
+        peer: Peer,
+        now: Instant,
+        tally: &Tally,
+    ) -> Option<Box<Session>> {
+        let is_unix = peer.transport().is_unix();
+        let credentials = self.admits_on(socket, &peer, tally)?;
+        let mut session = self.unasked_session(peer, now, tally)?;
+        if is_unix && (self.descriptors || credentials.is_some()) {
+            session.state().set_unix(credentials, self.descriptors);
+        }
+        Some(session)
+    }
+
+    /// A session for whom nobody is asked.
     pub(crate) fn unasked_session(
         &self,
         peer: Peer,
@@ -187,6 +222,18 @@ impl Service {
         }
         made.ok()
     }
+}
+
+/// What a hook says; one that panics says no.
+fn ask(tally: &Tally, hook: impl FnOnce() -> bool) -> bool {
+    let admitted = catch_unwind(AssertUnwindSafe(hook)).unwrap_or_else(|_| {
+        Tally::add(&tally.panics);
+        false
+    });
+    if !admitted {
+        Tally::add(&tally.refused);
+    }
+    admitted
 }
 
 /// What all threads of a server share.
@@ -254,7 +301,8 @@ mod tests {
         let refused = Options::new().send_buffer(20_000).hop_limit(0);
         assert!(refused.apply_to(&accepted).is_err());
         let endpoint = "tcp://127.0.0.1:0".parse().unwrap();
-        let service = Service { admit: None, serve: Serve::Blocking(Arc::new(|_| Ok(()))) };
+        let serve = Serve::Blocking(Arc::new(|_| Ok(())));
+        let service = Service { admit: None, admit_unix: None, descriptors: false, serve };
         let listening = Listening::new(listener.into(), endpoint, service, Some(refused));
         let other = accepted.try_clone().unwrap().into();
         listening.share().tune(&other);

@@ -9,7 +9,7 @@
 use super::connection::{Desk, Wire};
 use super::stop::Stop;
 use super::worker::is_transient;
-use super::{Common, Serve, Service, Socket};
+use super::{Common, Serve, Service, Socket, Tally};
 use crate::addr::Peer;
 use crate::handler::{CloseReason, Letter, Turn};
 use crate::limits::Limits;
@@ -54,6 +54,20 @@ impl Berth {
         let bell = Bell::new(Waker::from(waker.clone()));
         let letters = Mailbox::private(bell.clone(), limits.mailbox_items_max);
         Berth { socket, waker, bell, letters, stopping: AtomicBool::new(false), blocking }
+    }
+
+    /// A session for the peer that was accepted, if it is admitted.
+    pub(super) fn session(
+        &self,
+        service: &Service,
+        peer: Peer,
+        tally: &Tally,
+    ) -> Option<Box<Session>> {
+        let now = Instant::now();
+        match &self.socket {
+            Socket::Descriptor(socket) => service.session_on(socket.as_fd(), peer, now, tally),
+            Socket::Memory(_) => service.session(peer, now, tally),
+        }
     }
 
     /// Tells the thread that the server is stopping, or that it is to stop sooner, wherever it waits.

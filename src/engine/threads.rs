@@ -191,11 +191,9 @@ impl House {
             let common = &house.common;
             let session = match job {
                 Job::Session(session) => Some(session),
-                Job::Accepted(service, peer) => {
-                    service.session(peer, Instant::now(), &common.tally)
-                }
+                Job::Accepted(service, peer) => berth.session(&service, peer, &common.tally),
                 Job::Blocking(socket, service, peer) => {
-                    if service.admits(&peer, &common.tally) {
+                    if service.lends(socket.as_fd(), &peer, &common.tally) {
                         run_blocking(common, &berth, socket, &service);
                     }
                     None

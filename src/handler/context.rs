@@ -3,9 +3,11 @@
 use super::letter::SendError;
 use super::reason::CloseReason;
 use super::remote::Remote;
+use super::riders::{DESCRIPTORS_MAX, Riders};
 use super::state::{Flags, State, TICK, Turn};
-use crate::addr::Peer;
+use crate::addr::{Credentials, Peer};
 use crate::codec::Codec;
+use crate::descriptors::Descriptors;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -43,7 +45,7 @@ impl<'d, C: Codec> Context<'d, C> {
     /// [`finish`](Context::finish) a frame is dropped.
     pub fn send(&mut self, item: &C::Item) {
         match self.try_send(item) {
-            Ok(()) | Err(SendError::Closed) => {}
+            Ok(()) | Err(SendError::Closed | SendError::Descriptors) => {}
             Err(SendError::Frame(error)) => self.state.finish(CloseReason::Frame(error)),
             Err(SendError::Full | SendError::TooLarge { .. }) => {
                 let limit = self.state.limits.output_bytes_max;
@@ -122,6 +124,69 @@ impl<'d, C: Codec> Context<'d, C> {
     /// Who the peer is.
     pub fn peer(&self) -> &Peer {
         &self.state.peer
+    }
+
+    /// Who the peer is, as the kernel knows: over Unix connections of a server that has asked for it by
+    /// [`Server::admit_unix`](crate::Server::admit_unix), else `None`.
+    pub fn credentials(&self) -> Option<Credentials> {
+        self.state.unix()?.credentials
+    }
+
+    /// The descriptors that came with this frame, close-on-exec, if the server passes them
+    /// ([`Server::descriptors`](crate::Server::descriptors)).
+    ///
+    /// With seqpacket they are those of the frame's message. A stream does not say on which of its bytes
+    /// they rode: they are those that came since the frame before last, or with the same read. What nobody
+    /// takes is closed after the turn, or once the frame that had begun with it was handled.
+    pub fn take_descriptors(&mut self) -> Descriptors {
+        self.state.riders_mut().map(Riders::take).unwrap_or_default()
+    }
+
+    /// Sends a frame to the peer, and with its first byte these descriptors, 16 at most, if the server
+    /// passes them ([`Server::descriptors`](crate::Server::descriptors)). They stay open until they are
+    /// sent. A peer that refuses them ends the session, with [`CloseReason::Transport`].
+    ///
+    /// # Errors
+    ///
+    /// As [`try_send`](Context::try_send), and [`SendError::Descriptors`]; [`SendError::Full`] also when
+    /// more than 64 descriptors would wait. They are closed then.
+    pub fn send_with_descriptors(
+        &mut self,
+        item: &C::Item,
+        descriptors: impl Into<Descriptors>,
+    ) -> Result<(), SendError> {
+        let descriptors = descriptors.into();
+        if descriptors.is_empty() {
+            return self.try_send(item);
+        }
+        match self.state.riders() {
+            Some(_) if descriptors.len() > DESCRIPTORS_MAX => return Err(SendError::Descriptors),
+            None => return Err(SendError::Descriptors),
+            Some(riders) if !riders.has_room(descriptors.len()) => {
+                self.state.flags.set(Flags::PRESSED);
+                return Err(SendError::Full);
+            }
+            Some(_) => {}
+        }
+        let before = self.ahead();
+        self.try_send(item)?;
+        if self.ahead() == before {
+            return Err(SendError::Descriptors);
+        }
+        if let Some(riders) = self.state.riders_mut() {
+            riders.attach(before, descriptors);
+            self.state.flags.set(Flags::REMOTE);
+        }
+        Ok(())
+    }
+
+    /// What is to be sent so far: messages where there are messages, else bytes.
+    fn ahead(&self) -> usize {
+        if !self.state.keeps_messages() {
+            return self.state.unsent(&self.turn.out);
+        }
+        let backlog = self.state.backlog.as_ref().map_or(0, |backlog| backlog.datagrams());
+        backlog + self.turn.out.datagrams()
     }
 
     /// Which side of the connection we are.

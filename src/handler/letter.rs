@@ -26,6 +26,9 @@ pub enum SendError {
     Closed,
     /// It cannot be encoded.
     Frame(FrameError),
+    /// Its descriptors cannot be sent: the session passes none, they are more than 16, or the frame is
+    /// empty and a stream has no byte for them to ride on.
+    Descriptors,
 }
 
 impl fmt::Display for SendError {
@@ -37,6 +40,7 @@ impl fmt::Display for SendError {
             }
             SendError::Closed => f.write_str("session is closed"),
             SendError::Frame(error) => error.fmt(f),
+            SendError::Descriptors => f.write_str("these descriptors cannot be sent here"),
         }
     }
 }

@@ -6,7 +6,8 @@
 use super::Side;
 use super::letter::{Letter, Line};
 use super::reason::CloseReason;
-use crate::addr::Peer;
+use super::riders::{Riders, UnixSide};
+use crate::addr::{Credentials, Peer};
 use crate::buffer::Out;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
@@ -77,11 +78,20 @@ pub(crate) struct State {
     /// Output that the kernel did not take.
     pub(crate) backlog: Option<Box<Out>>,
     pub(crate) line: Option<Arc<Line>>,
-    pub(crate) reason: Option<Box<CloseReason>>,
+    /// What most sessions have only in the end, behind one pointer.
+    rare: Option<Box<Rare>>,
     pub(crate) linger_left: u32,
     pub(crate) phase: Phase,
     pub(crate) side: Side,
     pub(crate) flags: Flags,
+}
+
+/// See [`State`].
+#[derive(Debug, Default)]
+struct Rare {
+    reason: Option<CloseReason>,
+    /// What Unix connections have, if the server asks for it.
+    unix: Option<UnixSide>,
 }
 
 /// Yes-or-no facts about a session, in one word, so that "nothing special" is one comparison.
@@ -116,7 +126,7 @@ impl Flags {
     pub(crate) const LAST: Flags = Flags(1 << 12);
     /// The deadline may have moved earlier since the engine asked for it. Later does not matter.
     pub(crate) const REARM: Flags = Flags(1 << 13);
-    /// Remotes exist.
+    /// Remotes exist, or descriptors were sent: output is more than a reply.
     pub(crate) const REMOTE: Flags = Flags(1 << 14);
     /// The handler itself has sent since the kernel last took all output.
     pub(crate) const ANSWERED: Flags = Flags(1 << 15);
@@ -162,11 +172,38 @@ impl State {
             timer: None,
             backlog: None,
             line: None,
-            reason: None,
+            rare: None,
             phase: Phase::Open,
             side,
             flags,
         }
+    }
+
+    /// Notes who the peer is, and whether descriptors may be passed.
+    pub(crate) fn set_unix(&mut self, credentials: Option<Credentials>, descriptors: bool) {
+        let unix = Some(UnixSide::new(credentials, descriptors));
+        self.rare.get_or_insert_default().unix = unix;
+    }
+
+    pub(crate) fn unix(&self) -> Option<&UnixSide> {
+        self.rare.as_ref()?.unix.as_ref()
+    }
+
+    pub(crate) fn riders(&self) -> Option<&Riders> {
+        self.unix()?.riders.as_ref()
+    }
+
+    pub(crate) fn riders_mut(&mut self) -> Option<&mut Riders> {
+        self.rare.as_mut()?.unix.as_mut()?.riders.as_mut()
+    }
+
+    /// Notes why the session ends; the first cause counts.
+    pub(crate) fn note_reason(&mut self, reason: CloseReason) {
+        self.rare.get_or_insert_default().reason.get_or_insert(reason);
+    }
+
+    pub(crate) fn take_reason(&mut self) -> Option<CloseReason> {
+        self.rare.as_mut()?.reason.take()
     }
 
     /// Open, has spoken, and nothing else is to be said about it: as most sessions are after most
@@ -244,14 +281,14 @@ impl State {
     pub(crate) fn finish(&mut self, reason: CloseReason) {
         if self.phase == Phase::Open {
             self.close_output();
-            self.reason.get_or_insert_with(|| Box::new(reason));
+            self.note_reason(reason);
         }
     }
 
     /// Ends the session now; unsent output is lost.
     pub(crate) fn end(&mut self, reason: CloseReason) {
         self.phase = Phase::Ended;
-        self.reason.get_or_insert_with(|| Box::new(reason));
+        self.note_reason(reason);
     }
 
     /// As [`State::finish`], where the reason is plain: the peer closed, or else the handler finished.

@@ -5,83 +5,129 @@ use crate::addr::{AnyAddr, Endpoint, Transport, UnixAddr};
 use crate::engine::{Listening, MemoryListening, Serve, Service};
 use crate::error::Error;
 use crate::lookup;
-use crate::socket::{Options, TcpListener, UdpSocket, UnixDatagram, UnixListener, UnixSeqListener};
-use std::fs;
+use crate::socket::{
+    Options, SocketFile, SocketFileOptions, TcpListener, UdpSocket, UnixDatagram, UnixListener,
+    UnixSeqListener,
+};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Binds a source: to one socket, or to one for each address of its name.
-pub(super) fn bind(
-    source: Source,
-    service: &Service,
-    options: &Options,
+/// What a server has bound so far. Dropped before it starts, it leaves no file behind.
+pub(super) struct Bound {
+    service: Service,
+    options: Options,
+    how: SocketFileOptions,
+    /// How many sockets a UDP endpoint has.
     datagram_workers: usize,
-    sockets: &mut Vec<Listening>,
-    memory: &mut Vec<MemoryListening>,
-    files: &mut Vec<SocketFile>,
-) -> Result<(), Error> {
-    let place = sockets.len();
-    let mut add = |socket: OwnedFd, twins: Vec<OwnedFd>, endpoint: Endpoint| {
-        let transport = endpoint.transport();
-        let service = service.clone();
-        // What is accepted over TCP inherits its options, which costs nothing per connection.
-        let accepted = if transport.is_unix() { options.for_accepted_unix() } else { None };
-        let listening = Listening::new(socket, endpoint, service, accepted);
-        sockets.push(Listening { twins, ..listening });
-    };
-    let endpoint = match source.0 {
-        Origin::Endpoint(endpoint) => endpoint,
-        Origin::Socket(socket, endpoint) => {
-            check(&endpoint, service)?;
-            let set = options.set_on(&socket, endpoint.transport());
-            set.map_err(|error| Error::new("listen on", &endpoint, error))?;
-            add(socket, Vec::new(), endpoint);
-            return Ok(());
-        }
-        Origin::Memory(listener) => {
-            check(&Endpoint::memory(), service)?;
-            let (listener, service) = (Arc::new(listener), service.clone());
-            memory.push(MemoryListening { listener, place, service });
-            return Ok(());
-        }
-    };
-    check(&endpoint, service)?;
-    let failed = |error| Error::new("listen on", &endpoint, error);
-    if let Some(at) = endpoint.unix_addr() {
-        let socket = bind_unix(&endpoint, at, service, options).map_err(failed)?;
-        if let Some(path) = at.as_path() {
-            files.push(SocketFile::new(path.to_owned()).map_err(failed)?);
-        }
-        add(socket, Vec::new(), endpoint);
-        return Ok(());
+    pub(super) sockets: Vec<Listening>,
+    pub(super) memory: Vec<MemoryListening>,
+    pub(super) files: Vec<SocketFile>,
+}
+
+impl Bound {
+    pub(super) fn new(
+        service: Service,
+        options: Options,
+        how: SocketFileOptions,
+        datagram_workers: usize,
+    ) -> Bound {
+        let (sockets, memory, files) = (Vec::new(), Vec::new(), Vec::new());
+        Bound { service, options, how, datagram_workers, sockets, memory, files }
     }
-    let Some(at) = endpoint.host_port() else {
-        let error = "a listener in memory has no name: hand in the listener itself";
-        return Err(failed(io::Error::new(io::ErrorKind::Unsupported, error)));
-    };
-    let datagram = endpoint.transport() == Transport::Udp;
-    let addresses = lookup::resolve(at, datagram)?;
-    let options = options.clone().with_keepalive().with_only_v6(!at.is_dual_stack());
-    let (mut bound, mut last) = (0, None);
-    for address in &addresses {
-        match bind_ip(*address, datagram, &options, datagram_workers) {
-            Ok((socket, twins, local)) => {
-                bound += 1;
-                let local = Endpoint::from_addr(endpoint.transport(), local);
-                add(socket, twins, local.expect("an IP transport fits an IP address"));
+
+    /// Binds a source: to one socket, or to one for each address of its name.
+    pub(super) fn add(&mut self, source: Source) -> Result<(), Error> {
+        let endpoint = match source.0 {
+            Origin::Endpoint(endpoint) => endpoint,
+            Origin::Socket(socket, endpoint) => {
+                check(&endpoint, &self.service)?;
+                let set = self.options.set_on(&socket, endpoint.transport());
+                set.map_err(|error| Error::new("listen on", &endpoint, error))?;
+                self.push(socket, Vec::new(), endpoint);
+                return Ok(());
             }
-            // `localhost` has two addresses even where the machine has only one family.
-            Err(error) if lookup::is_missing_here(&error) => last = Some(error),
-            Err(error) => return Err(failed(error)),
+            Origin::Memory(listener) => {
+                check(&Endpoint::memory(), &self.service)?;
+                let (listener, service) = (Arc::new(listener), self.service.clone());
+                let place = self.sockets.len();
+                self.memory.push(MemoryListening { listener, place, service });
+                return Ok(());
+            }
+        };
+        check(&endpoint, &self.service)?;
+        let failed = |error| Error::new("listen on", &endpoint, error);
+        if let Some(at) = endpoint.unix_addr() {
+            let socket = self.bind_unix(endpoint.transport(), at).map_err(failed)?;
+            self.push(socket, Vec::new(), endpoint);
+            return Ok(());
+        }
+        let Some(at) = endpoint.host_port() else {
+            let error = "a listener in memory has no name: hand in the listener itself";
+            return Err(failed(io::Error::new(io::ErrorKind::Unsupported, error)));
+        };
+        let datagram = endpoint.transport() == Transport::Udp;
+        let addresses = lookup::resolve(at, datagram)?;
+        let options = self.options.clone().with_keepalive().with_only_v6(!at.is_dual_stack());
+        let (mut bound, mut last) = (0, None);
+        for address in &addresses {
+            match bind_ip(*address, datagram, &options, self.datagram_workers) {
+                Ok((socket, twins, local)) => {
+                    bound += 1;
+                    let local = Endpoint::from_addr(endpoint.transport(), local);
+                    self.push(socket, twins, local.expect("an IP transport fits an IP address"));
+                }
+                // `localhost` has two addresses even where the machine has only one family.
+                Err(error) if lookup::is_missing_here(&error) => last = Some(error),
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        match (bound, last) {
+            (0, Some(error)) => Err(failed(error)),
+            _ => Ok(()),
         }
     }
-    match (bound, last) {
-        (0, Some(error)) => Err(failed(error)),
-        _ => Ok(()),
+
+    fn push(&mut self, socket: OwnedFd, twins: Vec<OwnedFd>, endpoint: Endpoint) {
+        let is_unix = endpoint.transport().is_unix();
+        // What is accepted over TCP inherits its options, which costs nothing per connection.
+        let accepted = if is_unix { self.options.for_accepted_unix() } else { None };
+        let listening = Listening::new(socket, endpoint, self.service.clone(), accepted);
+        self.sockets.push(Listening { twins, ..listening });
+    }
+
+    fn bind_unix(&mut self, transport: Transport, at: &UnixAddr) -> io::Result<OwnedFd> {
+        let mut options = self.options.clone();
+        let passes = self.service.descriptors && transport != Transport::UnixDatagram;
+        if matches!(self.service.serve, Serve::Sessions(_)) && !passes {
+            // Nobody would take a descriptor. A function that has the socket may.
+            options = options.with_no_descriptors();
+        }
+        let Some(path) = at.as_path() else {
+            let at = at.clone();
+            return Ok(match transport {
+                Transport::UnixDatagram => UnixDatagram::bind_with(at, &options)?.into(),
+                Transport::UnixSeqPacket => UnixSeqListener::bind_with(at, &options)?.into(),
+                _ => UnixListener::bind_with(at, &options)?.into(),
+            });
+        };
+        let (socket, file): (OwnedFd, _) = match transport {
+            Transport::UnixDatagram => {
+                let (socket, file) = UnixDatagram::bind_file_with(path, &self.how, &options)?;
+                (socket.into(), file)
+            }
+            Transport::UnixSeqPacket => {
+                let (socket, file) = UnixSeqListener::bind_file_with(path, &self.how, &options)?;
+                (socket.into(), file)
+            }
+            _ => {
+                let (socket, file) = UnixListener::bind_file_with(path, &self.how, &options)?;
+                (socket.into(), file)
+            }
+        };
+        self.files.push(file);
+        Ok(socket)
     }
 }
 
@@ -94,29 +140,13 @@ fn check(endpoint: &Endpoint, service: &Service) -> Result<(), Error> {
         (transport, Serve::Blocking(_)) if transport.keeps_messages() => {
             refused("a blocking handler is given a stream, and this endpoint has none")
         }
+        (Transport::UnixDatagram, _) if service.admit_unix.is_some() => {
+            refused("who sends a datagram is not known by its credentials: nobody could be let in")
+        }
         (Transport::Memory, Serve::Blocking(_)) => {
             refused("a blocking handler is given a socket, and this endpoint has none")
         }
         _ => Ok(()),
-    }
-}
-
-fn bind_unix(
-    endpoint: &Endpoint,
-    at: &UnixAddr,
-    service: &Service,
-    options: &Options,
-) -> io::Result<OwnedFd> {
-    let (at, mut options) = (at.clone(), options.clone());
-    if matches!(service.serve, Serve::Sessions(_)) {
-        // Frames are bytes: nobody would take a descriptor. A function that has the socket may.
-        options = options.with_no_descriptors();
-    }
-    let options = &options;
-    match endpoint.transport() {
-        Transport::UnixDatagram => Ok(UnixDatagram::bind_with(at, options)?.into()),
-        Transport::UnixSeqPacket => Ok(UnixSeqListener::bind_with(at, options)?.into()),
-        _ => Ok(UnixListener::bind_with(at, options)?.into()),
     }
 }
 
@@ -136,27 +166,4 @@ fn bind_ip(
     let listener = TcpListener::bind_with(address, options)?;
     let local = listener.local_addr()?;
     Ok((listener.into(), Vec::new(), local.into()))
-}
-
-/// A socket file that this server has made.
-#[derive(Debug)]
-pub(super) struct SocketFile {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
-}
-
-impl SocketFile {
-    fn new(path: PathBuf) -> io::Result<SocketFile> {
-        let file = fs::symlink_metadata(&path)?;
-        Ok(SocketFile { path, device: file.dev(), inode: file.ino() })
-    }
-
-    /// Removes the file, if it is still ours: another server may have taken the path over.
-    pub(super) fn remove(&self) {
-        let Ok(file) = fs::symlink_metadata(&self.path) else { return };
-        if (file.dev(), file.ino()) == (self.device, self.inode) {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
 }

@@ -1,6 +1,5 @@
 //! The handle of a running server.
 
-use super::bind::SocketFile;
 use super::connector::Connector;
 use crate::addr::{Endpoint, Peer, Transport};
 use crate::client::Client;
@@ -10,7 +9,7 @@ use crate::error::Error;
 use crate::handler::{Handler, Line, Remote, Side};
 use crate::memory;
 use crate::session::Session;
-use crate::socket::AnyStream;
+use crate::socket::{AnyStream, SocketFile};
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
@@ -278,13 +277,20 @@ mod sealed {
 
 impl Started {
     fn stop(&self, deadline: Instant) {
-        for file in self.files.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            file.remove();
-        }
+        // While the sockets still listen: nobody finds a file of which nobody does.
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.connector.stop();
         let _nobody_adopts = self.adopting.write().unwrap_or_else(PoisonError::into_inner);
         self.common.stop.begin(deadline, self.common.tally.snapshot().closed.total());
         self.running.stop();
+    }
+}
+
+impl Drop for Started {
+    /// Who lets go of every handle lets the server run, and it needs its files.
+    fn drop(&mut self) {
+        let files = self.files.get_mut().unwrap_or_else(PoisonError::into_inner);
+        files.drain(..).for_each(SocketFile::keep);
     }
 }
 

@@ -12,8 +12,8 @@ impl Session {
         if let Some(line) = &self.state.line {
             line.closed.store(true, Ordering::Release);
         }
-        let reason = match self.state.reason.take() {
-            Some(reason) => *reason,
+        let reason = match self.state.take_reason() {
+            Some(reason) => reason,
             None if self.has(Flags::EOF) => CloseReason::PeerClosed,
             None => CloseReason::Finished,
         };

@@ -2,6 +2,7 @@
 
 use super::{Call, Session};
 use crate::buffer::Out;
+use crate::descriptors::Descriptors;
 use crate::handler::{CloseReason, Flags, Phase, Turn};
 use std::io;
 use std::sync::atomic::Ordering;
@@ -29,7 +30,8 @@ impl Session {
             Answer::Begun(written) => Some(written),
             Answer::Other => None,
         };
-        let mut write = |bytes: &[u8]| written.take().unwrap_or_else(|| write(bytes));
+        let mut write =
+            |bytes: &[u8], _: Option<&Descriptors>| written.take().unwrap_or_else(|| write(bytes));
         self.flush_any(turn, input, spare, &mut write)
     }
 
@@ -72,7 +74,7 @@ impl Session {
         turn: &mut Turn,
         input: &[u8],
         spare: &mut Spare,
-        write: &mut dyn FnMut(&[u8]) -> io::Result<usize>,
+        write: &mut Write<'_>,
     ) -> bool {
         if turn.out.is_empty() && self.state.backlog.is_none() && self.state.line.is_none() {
             self.state.flags.clear(Flags::ANSWERED);
@@ -122,13 +124,21 @@ impl Session {
         input: &[u8],
         now: Instant,
         blocked: bool,
-        write: &mut dyn FnMut(&[u8]) -> io::Result<usize>,
+        write: &mut Write<'_>,
     ) {
         let (messages, connected) = (self.state.keeps_messages(), !self.state.is_datagram());
         while !out.is_empty() {
-            let whole = out.front(messages, input);
-            let asked = whole.len();
-            match write(whole) {
+            let mut piece = out.front(messages, input);
+            let mut riders = None;
+            if let Some(waiting) = self.state.riders() {
+                (piece, riders) = waiting.cut(piece, messages);
+            }
+            let asked = piece.len();
+            let written = write(piece, riders);
+            if let (Ok(count), Some(waiting)) = (&written, self.state.riders_mut()) {
+                waiting.sent(if messages { 1 } else { *count });
+            }
+            match written {
                 Ok(_) if messages => {
                     out.datagram_sent();
                     // A peer that is not connected is alive by what it sends, not by what it is sent.
@@ -222,10 +232,14 @@ impl Session {
     pub(super) fn can_drain(&self) -> bool {
         let unsent = self.state.backlog.as_ref().map_or(0, |backlog| backlog.len());
         self.state.owes_drain()
+            && self.state.riders().is_none_or(|riders| riders.have_left())
             && self.state.phase == Phase::Open
             && unsent <= self.state.low_mark()
     }
 }
+
+/// Writes bytes, and with the first of them the descriptors, if there are some.
+pub(crate) type Write<'a> = dyn FnMut(&[u8], Option<&Descriptors>) -> io::Result<usize> + 'a;
 
 /// What became of a reply.
 pub(crate) enum Answer {

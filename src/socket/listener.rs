@@ -27,7 +27,8 @@ impl<F: Supports<K>, K: Connected> Listener<F, K> {
     /// Listens at `address`: `socket(2)`, `bind(2)`, `listen(2)`. Does not block.
     ///
     /// Port 0 lets the kernel choose one: see [`local_addr`](Self::local_addr). A Unix path becomes a
-    /// file, which stays when the listener goes; remove it before the next bind. Set on IP listeners:
+    /// file of mode 0600, which stays when the listener goes; `UnixListener::bind_file` makes one of another
+    /// mode, replaces what a dead server left, and removes its own. Set on IP listeners:
     /// `SO_REUSEADDR`, so that a server can start again while connections of the last one are in
     /// TIME_WAIT; `IPV6_V6ONLY`, whatever the system's default, so that IPv6 is IPv6
     /// ([`bind_dual_stack`](Listener::bind_dual_stack) hears both). The backlog is the longest that

@@ -3,16 +3,14 @@
 //! Defaults are set here, unless options say otherwise: close-on-exec on every socket, `TCP_NODELAY` on
 //! TCP, `SO_REUSEADDR` on TCP listeners, `IPV6_V6ONLY` on what is bound, mode 0600 on socket files.
 
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, SockRef, Type};
 
-use super::{Options, RawSocket};
+use super::{Options, RawSocket, unix_file};
 use crate::addr::{Address, AnyAddr, Family, SocketType};
 use crate::sys::{address, transfer, udp, wait};
 
@@ -67,10 +65,7 @@ pub(super) fn bind(
     let raw = open(address, kind, options)?;
     options.set_for_bind(&raw, address, kind)?;
     if address.as_unix().is_some_and(|unix| unix.as_path().is_some()) {
-        // Before the bind, so that nobody else can connect at any instant. The file gets the mode of
-        // the socket, less the umask.
-        fs::File::from(raw.as_fd().try_clone_to_owned()?)
-            .set_permissions(fs::Permissions::from_mode(0o600))?;
+        unix_file::set_first_mode(&raw, 0o600)?;
     }
     raw.bind(&address::to_sock_addr(address)?)?;
     Ok(raw)

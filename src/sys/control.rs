@@ -25,14 +25,12 @@ pub(crate) enum Control {
     /// What became of a datagram that was sent, in the error queue: an error's number, more of it (what it is
     /// depends on the error), and the host that said so.
     Failed { errno: i32, detail: u32, by: Option<IpAddr> },
-    /// How many datagrams the kernel has dropped on this socket so far, for want of room.
-    Dropped(u32),
     /// Descriptors, close-on-exec.
     Descriptors(Vec<OwnedFd>),
-    /// Who sent it, as the kernel knows.
-    Credentials { pid: i32, uid: u32, gid: u32 },
+    /// Who sent it, as the kernel knows: asked for so that empty messages have something beside them.
+    Credentials,
     /// Something else.
-    Other { level: i32, kind: i32 },
+    Other,
 }
 
 /// The control messages of one message. Descriptors that are not taken are closed.
@@ -59,11 +57,10 @@ impl Iterator for Controls<'_> {
         let kind = int(self.rest, offset_of!(libc::cmsghdr, cmsg_type))?;
         let data = self.rest.get(DATA..length)?;
         self.rest = self.rest.get(space(data.len())..).unwrap_or_default();
-        let other = Control::Other { level, kind };
         if self.owned && (level, kind) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
             return Some(Control::Descriptors(data.chunks_exact(4).filter_map(own).collect()));
         }
-        Some(read(level, kind, data).unwrap_or(other))
+        Some(read(level, kind, data).unwrap_or(Control::Other))
     }
 }
 
@@ -101,12 +98,7 @@ fn read(level: i32, kind: i32, data: &[u8]) -> Option<Control> {
         (libc::SOL_UDP, libc::UDP_GRO) => {
             Some(Control::SegmentBytes(usize::try_from(int(data, 0)?).ok()?))
         }
-        (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => Some(Control::Dropped(int(data, 0)? as u32)),
-        (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) => Some(Control::Credentials {
-            pid: int(data, offset_of!(libc::ucred, pid))?,
-            uid: int(data, offset_of!(libc::ucred, uid))? as u32,
-            gid: int(data, offset_of!(libc::ucred, gid))? as u32,
-        }),
+        (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) => Some(Control::Credentials),
         _ => None,
     }
 }
@@ -363,10 +355,7 @@ mod tests {
         assert!(matches!(whole[0], Control::Destination { answer_from, interface, .. }
             if (answer_from, interface) == expected));
         assert!(matches!(whole[1], Control::TrafficClass(3)));
-        assert!(matches!(
-            whole[2],
-            Control::Other { level: libc::SOL_UDP, kind: libc::UDP_SEGMENT }
-        ));
+        assert!(matches!(whole[2], Control::Other));
         // The kernel may leave the last one's padding out.
         for end in 0..bytes.len() - 6 {
             assert!(Controls::of_ip(&bytes[..end]).count() < 3);

@@ -2,6 +2,7 @@
 //!
 //!     cargo run --release -p proofs -- connect
 //!     cargo run --release -p proofs -- lan_chat
+//!     cargo run --release -p proofs -- unix_start
 //!
 //! A proof prints a table of what it measured beside what it allows, and fails if a row does.
 
@@ -11,17 +12,21 @@ mod lan_chat;
 #[path = "../../namespace/mod.rs"]
 mod namespace;
 mod table;
+mod unix_start;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
-    let proved = match name.as_str() {
-        "chat" => chat::prove(),
-        "connect" => connect::prove(),
-        "lan_chat" => lan_chat::prove(),
-        _ => Err("usage: cargo run --release -p proofs -- chat|connect|lan_chat".to_owned()),
-    };
+    let proved =
+        match name.as_str() {
+            "chat" => chat::prove(),
+            "connect" => connect::prove(),
+            "lan_chat" => lan_chat::prove(),
+            "unix_start" => unix_start::prove(),
+            _ => Err("usage: cargo run --release -p proofs -- chat|connect|lan_chat|unix_start"
+                .to_owned()),
+        };
     match proved {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
