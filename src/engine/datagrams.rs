@@ -219,7 +219,7 @@ impl Worker {
         }
         let peer = Peer::from_addr(socket.listening.transport, from.clone())?;
         let tally = &self.common.tally;
-        let session = socket.listening.service.session(peer, self.desk.turn.now, tally)?;
+        let session = socket.listening.service.session(peer, tally)?;
         Tally::add(&self.common.tally.datagram_peers);
         self.common.tally.opened();
         let actor = DatagramPeer { socket: token, shared, session, armed: None };

@@ -67,9 +67,8 @@ impl Worker {
                     listening.tune(&socket);
                     let trigger = listening.trigger;
                     let peer = Peer::from_addr(listening.transport, from.to_canonical());
-                    let now = self.desk.turn.now;
                     let tally = &self.common.tally;
-                    let session = peer.and_then(|peer| listening.service.session(peer, now, tally));
+                    let session = peer.and_then(|peer| listening.service.session(peer, tally));
                     match session {
                         Some(session) => self.add_stream(socket, session, trigger, false),
                         None => self.common.gate.leave(),

@@ -16,7 +16,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// What a server hands to its engine.
 pub struct Plan {
@@ -130,7 +129,7 @@ pub(crate) enum Serve {
 }
 
 pub(crate) type Admit = dyn Fn(&Peer) -> bool + Send + Sync;
-pub(crate) type MakeSession = dyn Fn(Peer, Instant) -> Box<Session> + Send + Sync;
+pub(crate) type MakeSession = dyn Fn(Peer) -> Box<Session> + Send + Sync;
 pub(crate) type ServeBlocking = dyn Fn(OwnedFd) -> Outcome + Send + Sync;
 
 impl Service {
@@ -148,12 +147,12 @@ impl Service {
     }
 
     /// A session for this peer, if it is admitted and its handler can be made.
-    pub(crate) fn session(&self, peer: Peer, now: Instant, tally: &Tally) -> Option<Box<Session>> {
+    pub(crate) fn session(&self, peer: Peer, tally: &Tally) -> Option<Box<Session>> {
         let Serve::Sessions(make) = &self.serve else { return None };
         if !self.admits(&peer, tally) {
             return None;
         }
-        let made = catch_unwind(AssertUnwindSafe(|| make(peer, now)));
+        let made = catch_unwind(AssertUnwindSafe(|| make(peer)));
         if made.is_err() {
             Tally::add(&tally.panics);
         }

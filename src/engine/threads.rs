@@ -191,9 +191,7 @@ impl House {
             let common = &house.common;
             let session = match job {
                 Job::Session(session) => Some(session),
-                Job::Accepted(service, peer) => {
-                    service.session(peer, Instant::now(), &common.tally)
-                }
+                Job::Accepted(service, peer) => service.session(peer, &common.tally),
                 Job::Blocking(socket, service, peer) => {
                     if service.admits(&peer, &common.tally) {
                         run_blocking(common, &berth, socket, &service);
