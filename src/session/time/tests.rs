@@ -2,7 +2,11 @@
 
 use super::super::tests::Rig;
 use super::*;
+use crate::addr::Peer;
+use crate::codec::Lines;
+use crate::handler::{Context, Side};
 use crate::limits::Limits;
+use std::sync::Arc;
 
 const NANO: Duration = Duration::from_nanos(1);
 
@@ -446,4 +450,31 @@ fn limits_that_the_clock_cannot_express_never_run_out() {
     assert_eq!(rig.deadline(), None);
     rig.read(b" a line\nhalf");
     assert_eq!(rig.deadline(), None);
+}
+
+#[test]
+fn a_datagram_peer_has_its_own_limit_and_no_other() {
+    let tiny = Some(millis(1));
+    let limits = Limits {
+        first_message_timeout: tiny,
+        frame_timeout: tiny,
+        idle_timeout: tiny,
+        idle_read_timeout: tiny,
+        idle_write_timeout: tiny,
+        life_timeout: tiny,
+        peer_idle_timeout: Some(secs(60)),
+        ..Limits::default()
+    };
+    let echo = |line: &str, cx: &mut Context<'_, Lines>| cx.send(line);
+    let peer = Peer::udp(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
+    let session = Session::new(Lines::default(), echo, peer, Side::Accepted, Arc::new(limits));
+    let mut rig = rig(|_| {});
+    rig.session = Some(session);
+    rig.turn(Session::open);
+    for _ in 0..3 {
+        rig.turn(|session, turn| session.receive_message(b"hello", turn));
+        rig.wait(secs(60) - NANO);
+    }
+    rig.turn(|session, turn| session.receive_message(b"hello", turn));
+    ends_after(&mut rig, secs(60), "idle for too long");
 }
