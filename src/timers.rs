@@ -97,6 +97,21 @@ mod tests {
     }
 
     #[test]
+    fn a_message_moves_nothing_however_many_sessions_are_idle() {
+        let start = Instant::now();
+        let mut timers = Timers::default();
+        let mut armed = vec![None; 100_000];
+        for (armed, token) in armed.iter_mut().zip(0..) {
+            timers.arm(armed, start + Duration::from_micros(token), token);
+        }
+        let next = timers.next();
+        for message in 0..1000 {
+            timers.arm(&mut armed[500], start + Duration::from_secs(1 + message), 500);
+        }
+        assert_eq!((timers.heap.len(), timers.next()), (100_000, next));
+    }
+
+    #[test]
     fn stale_entries_do_not_pile_up() {
         let start = Instant::now() + Duration::from_secs(3600);
         let mut timers = Timers::default();
