@@ -220,6 +220,22 @@ fn a_peer_that_is_held_up_has_its_time_anew() {
 }
 
 #[test]
+fn a_peer_that_is_held_up_by_its_replies_has_its_time_anew() {
+    let mut rig = rig(|limits| {
+        bare(limits);
+        limits.frame_timeout = Some(secs(10));
+    });
+    rig.room = 0;
+    rig.read(b"hello\nhalf");
+    assert!(!rig.session.as_ref().unwrap().has(Flags::PENDING));
+    rig.wait(secs(100));
+    assert_eq!(rig.deadline(), None, "it is not read from");
+    rig.room = usize::MAX;
+    rig.turn(|_, _| ());
+    ends_after(&mut rig, secs(10), "frame not whole in time");
+}
+
+#[test]
 fn the_frame_clock_wraps_around_and_nobody_notices() {
     let wrap = Duration::from_millis(1 << 32);
     for before in [millis(1), millis(299), millis(300), millis(301)] {
@@ -260,7 +276,11 @@ fn idle_limits_go_by_direction() {
     ends_after(&mut rig, secs(15), "nothing to say for too long");
     assert_eq!(rig.log().last().unwrap(), "idle Write");
 
-    // Before the first message only its own limit runs.
+    // Before the first message only its own limit runs, and the others begin with it.
+    let (mut rig, _) = Rig::new(limits(30, 20));
+    rig.wait(secs(50));
+    rig.read(b"timer\n");
+    ends_after(&mut rig, secs(20), "nothing to say for too long");
     let (mut rig, _) = Rig::new(limits(1, 1));
     rig.wait(secs(50));
     assert_eq!(rig.reason(), None);
