@@ -129,6 +129,19 @@ fn each_frame_has_a_time_of_its_own() {
 }
 
 #[test]
+fn a_frame_behind_those_of_another_turn_has_its_time_too() {
+    let mut rig = rig(|limits| {
+        bare(limits);
+        limits.frame_timeout = Some(secs(10));
+        limits.frames_per_turn = 1;
+    });
+    rig.wait(secs(100));
+    rig.read(b"one\ntwo\nthree\nhalf");
+    assert_eq!(rig.log().last().unwrap(), "frame three");
+    ends_after(&mut rig, secs(10), "frame not whole in time");
+}
+
+#[test]
 fn a_whole_frame_ends_its_limit() {
     let mut rig = rig(|limits| {
         bare(limits);
@@ -298,6 +311,7 @@ fn an_idle_session_that_is_kept_has_the_time_again() {
     rig.read(b"keep\n");
     for _ in 0..3 {
         rig.wait(secs(20));
+        assert_eq!(rig.deadline(), Some(rig.turn.now + secs(20)));
     }
     let log = rig.log();
     assert_eq!(log[2..], ["idle Write", "idle Write", "idle Write"]);
