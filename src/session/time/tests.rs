@@ -136,8 +136,13 @@ fn a_frame_behind_those_of_another_turn_has_its_time_too() {
         limits.frames_per_turn = 1;
     });
     rig.wait(secs(100));
-    rig.read(b"one\ntwo\nthree\nhalf");
-    assert_eq!(rig.log().last().unwrap(), "frame three");
+    let taken = rig.turn(|session, turn| session.receive(b"one\ntwo\nhalf", turn));
+    assert_eq!(taken, 4);
+    rig.session.as_mut().unwrap().keep(b"two\nhalf");
+    while rig.session.as_ref().unwrap().wants_turn() {
+        rig.turn(Session::resume);
+    }
+    assert_eq!(rig.log().last().unwrap(), "frame two");
     ends_after(&mut rig, secs(10), "frame not whole in time");
 }
 
