@@ -1,4 +1,6 @@
 //! Limits to the nanosecond: the clock is the test's.
+//!
+//! Long because: each limit has its own ways to be early, late or forgotten.
 
 use super::super::tests::Rig;
 use super::*;
