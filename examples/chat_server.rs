@@ -290,9 +290,10 @@ impl Handler<Lines> for Person {
     fn on_close(&mut self, reason: &CloseReason) {
         let said = match reason {
             CloseReason::PeerClosed | CloseReason::Finished => "gone",
-            CloseReason::OutputFull { .. } | CloseReason::WriteStall | CloseReason::Aborted => {
-                "reads too slowly"
-            }
+            CloseReason::OutputFull { .. }
+            | CloseReason::WriteStall
+            | CloseReason::SlowReader
+            | CloseReason::Aborted => "reads too slowly",
             CloseReason::Frame(_) => "sent something that is no line of text",
             _ => "connection lost",
         };
@@ -315,7 +316,7 @@ fn print(
     writeln!(out, "rooms:   {} now", statistics.rooms)?;
     writeln!(out, "said:    {} in rooms, {} in private", statistics.messages, statistics.private)?;
     writeln!(out, "         {} too soon, {lost} not passed on", statistics.lines_refused)?;
-    let slow = closed.output_full + closed.write_stall + closed.aborted;
+    let slow = closed.output_full + closed.write_stall + closed.slow_reader + closed.aborted;
     writeln!(out, "cut:     {slow} who read too slowly")?;
     writeln!(out, "         {} for too many lines", statistics.cut_for_flood)?;
     writeln!(out, "         {} who spoke HTTP", statistics.cut_for_http)?;

@@ -27,14 +27,13 @@ mod riders;
 mod state;
 
 pub use crate::descriptors::Descriptors;
-pub use context::{Context, Side};
+pub use context::{Context, Idle, Side};
 pub use group::{Group, Membership};
 pub(crate) use letter::{Frame, Letter, Line, Publication, What};
 pub use letter::{OnSlow, SendError};
 pub use reason::CloseReason;
 pub use remote::Remote;
-
-pub(crate) use state::{Flags, Phase, State, TICK, Turn};
+pub(crate) use state::{Flags, Phase, State, Turn};
 
 use crate::codec::Codec;
 use std::error::Error;
@@ -85,8 +84,9 @@ pub trait Handler<C: Codec>: Send + 'static {
         Ok(())
     }
 
-    /// Nothing went either way for the idle timeout. By default the session ends; if the handler
-    /// leaves it open, the time starts again.
+    /// An idle limit has run out: nothing went either way, or nothing came, or nothing was sent, as
+    /// [`Context::idle`] says. By default the session ends. If the handler leaves it open, the time
+    /// starts again, as if just now something had gone that way.
     fn on_idle(&mut self, cx: &mut Context<'_, C>) -> Outcome {
         cx.close_idle();
         Ok(())

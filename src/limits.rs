@@ -12,11 +12,32 @@ use std::time::Duration;
 /// Every field is a plain number that can be read and changed; times are wall-clock spans measured
 /// on the monotonic clock, `None` means without limit. Three presets say who the peers are:
 ///
-/// | preset | for | first message | idle | write stall |
+/// | limit | [`default`](Limits::default) | [`strict`](Limits::strict) | [`interactive`](Limits::interactive) | ends with |
 /// |---|---|---|---|---|
-/// | [`Limits::default`] | people and programs | 60 s | 10 min | 30 s |
-/// | [`Limits::strict`] | the open internet | 10 s | 60 s | 10 s |
-/// | [`Limits::interactive`] | long quiet connections | never | never | 30 s |
+/// | for | people and programs | the open internet | long quiet connections | |
+/// | [`first_message_timeout`](Limits::first_message_timeout) | 60 s | 10 s | never | [`FirstMessageTimeout`] |
+/// | [`frame_timeout`](Limits::frame_timeout) | 60 s | 10 s | never | [`FrameTimeout`] |
+/// | [`idle_timeout`](Limits::idle_timeout) | 10 min | 60 s | never | [`IdleTimeout`] |
+/// | [`idle_read_timeout`](Limits::idle_read_timeout) | never | never | never | [`IdleReadTimeout`] |
+/// | [`idle_write_timeout`](Limits::idle_write_timeout) | never | never | never | [`IdleWriteTimeout`] |
+/// | [`life_timeout`](Limits::life_timeout) | never | never | never | [`LifeTimeout`] |
+/// | [`write_stall_timeout`](Limits::write_stall_timeout) | 30 s | 10 s | 30 s | [`WriteStall`] |
+/// | [`write_stall_bytes_min`](Limits::write_stall_bytes_min) | any | 4 KiB | any | [`SlowReader`] |
+/// | [`peer_idle_timeout`](Limits::peer_idle_timeout) | 60 s | 60 s | 60 s | [`IdleTimeout`] |
+/// | [`linger_timeout`](Limits::linger_timeout) | 1 s | 1 s | 1 s | what ended it before |
+///
+/// Each is absolute: it ends at a moment that does not move because of single bytes. A limit of less
+/// than a millisecond, zero too, counts as a millisecond. How long a connection may live at all, and
+/// who has to say something when, only the protocol knows: so no preset has those.
+///
+/// [`FirstMessageTimeout`]: crate::handler::CloseReason::FirstMessageTimeout
+/// [`FrameTimeout`]: crate::handler::CloseReason::FrameTimeout
+/// [`IdleTimeout`]: crate::handler::CloseReason::IdleTimeout
+/// [`IdleReadTimeout`]: crate::handler::CloseReason::IdleReadTimeout
+/// [`IdleWriteTimeout`]: crate::handler::CloseReason::IdleWriteTimeout
+/// [`LifeTimeout`]: crate::handler::CloseReason::LifeTimeout
+/// [`WriteStall`]: crate::handler::CloseReason::WriteStall
+/// [`SlowReader`]: crate::handler::CloseReason::SlowReader
 ///
 /// # Examples
 ///
@@ -37,11 +58,34 @@ pub struct Limits {
     pub connections_max: Option<usize>,
     /// How long an accepted peer may take for its first whole frame.
     pub first_message_timeout: Option<Duration>,
+    /// How long a frame that has begun may take until it is whole, however steadily its bytes come in:
+    /// the first one too. It does not run while the session itself takes no input, as a paused one.
+    ///
+    /// It is also the least rate at which a peer must send: the longest frame of the codec within this
+    /// time. Datagrams and the messages of seqpacket sockets come whole.
+    pub frame_timeout: Option<Duration>,
     /// How long a connection may be silent in both directions before `on_idle`, which ends it unless
-    /// the handler says otherwise.
+    /// the handler says otherwise. As the two below, it runs once the first message has come, and while
+    /// no output waits.
     pub idle_timeout: Option<Duration>,
-    /// How long the kernel may refuse output because the peer does not read.
+    /// The same, for silence of the peer. It does not run while the session takes no input, nor after
+    /// the peer has closed its side.
+    pub idle_read_timeout: Option<Duration>,
+    /// The same, for silence of our own: for a handler that then says something, to keep the connection
+    /// alive. It does not run after our side is closed.
+    pub idle_write_timeout: Option<Duration>,
+    /// How long a connection may last, whatever goes over it. Then the session takes no more frames,
+    /// what is to be sent is sent, for as long as [`linger_timeout`](Limits::linger_timeout) at most,
+    /// and the connection is closed. Datagram peers have none.
+    pub life_timeout: Option<Duration>,
+    /// How long output may wait that the kernel refuses because the peer does not read.
     pub write_stall_timeout: Option<Duration>,
+    /// How many bytes of waiting output the peer must take within each
+    /// [`write_stall_timeout`](Limits::write_stall_timeout), or else all of it; `None`: any will do.
+    ///
+    /// The time starts again when they are taken, and not before: a byte now and then does not help. What
+    /// counts is what the kernel takes, which it does in pieces of many kilobytes.
+    pub write_stall_bytes_min: Option<usize>,
     /// How long a finished connection may stay to let the peer take the last reply.
     pub linger_timeout: Duration,
     /// How many bytes of unwanted input a finished connection reads and throws away meanwhile. An
@@ -74,8 +118,13 @@ impl Default for Limits {
         Limits {
             connections_max: None,
             first_message_timeout: Some(Duration::from_secs(60)),
+            frame_timeout: Some(Duration::from_secs(60)),
             idle_timeout: Some(Duration::from_secs(600)),
+            idle_read_timeout: None,
+            idle_write_timeout: None,
+            life_timeout: None,
             write_stall_timeout: Some(Duration::from_secs(30)),
+            write_stall_bytes_min: None,
             linger_timeout: Duration::from_secs(1),
             linger_bytes_max: 64 * 1024,
             output_low_mark: 64 * 1024,
@@ -94,16 +143,24 @@ impl Limits {
     pub fn strict() -> Limits {
         Limits {
             first_message_timeout: Some(Duration::from_secs(10)),
+            frame_timeout: Some(Duration::from_secs(10)),
             idle_timeout: Some(Duration::from_secs(60)),
             write_stall_timeout: Some(Duration::from_secs(10)),
+            write_stall_bytes_min: Some(4 * 1024),
             ..Limits::default()
         }
     }
 
-    /// For connections that may be quiet for hours, such as a chat: no idle limit.
+    /// For connections that may be quiet for hours, such as a chat: no idle limit, and nobody is hurried
+    /// over a line.
     ///
     /// Peers that vanished are still found, by TCP keepalive.
     pub fn interactive() -> Limits {
-        Limits { idle_timeout: None, first_message_timeout: None, ..Limits::default() }
+        Limits {
+            first_message_timeout: None,
+            frame_timeout: None,
+            idle_timeout: None,
+            ..Limits::default()
+        }
     }
 }

@@ -48,7 +48,6 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 use unix::UnixSettings;
 
 /// A server that has not started yet.
@@ -431,10 +430,10 @@ impl<C: Codec, E: Engine> Server<C, E> {
         M: Fn(&Peer) -> H + Send + Sync + 'static,
     {
         let (codec, limits) = (self.codec.clone(), Arc::new(self.limits.clone()));
-        let make: Arc<MakeSession> = Arc::new(move |peer: Peer, now: Instant| {
+        let make: Arc<MakeSession> = Arc::new(move |peer: Peer| {
             let handler = make(&peer);
             let (codec, limits) = (codec.clone(), limits.clone());
-            Session::new(codec, handler, peer, Side::Accepted, limits, now)
+            Session::new(codec, handler, peer, Side::Accepted, limits)
         });
         self.launch(Serve::Sessions(make))
     }

@@ -22,20 +22,20 @@ mod protocol;
 mod riders;
 #[cfg(test)]
 mod tests;
+mod time;
 
 pub(crate) use flush::{Answer, Spare};
 pub(crate) use protocol::Protocol;
 
 use crate::addr::{Peer, Transport};
 use crate::codec::{Codec, Edge, FrameError};
-use crate::handler::{CloseReason, Flags, Handler, Letter, Phase, Side, State, TICK, Turn};
+use crate::handler::{CloseReason, Flags, Handler, Letter, Phase, Side, State, Turn};
 use crate::limits::Limits;
 use protocol::{Call, Progress, Speech};
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// One conversation. See the module.
 pub(crate) struct Session<P: ?Sized = dyn Protocol> {
@@ -43,7 +43,10 @@ pub(crate) struct Session<P: ?Sized = dyn Protocol> {
     /// Input that was read and not handled: an unfinished frame, or whole ones behind `pending`.
     kept: Vec<u8>,
     /// How long the unfinished frame in `kept` will be, zero if unknown.
-    need: usize,
+    need: u32,
+    /// When the unfinished frame in `kept` began, in milliseconds that wrap around; what is in there
+    /// otherwise does not count.
+    began: u32,
     protocol: P,
 }
 
@@ -54,17 +57,19 @@ impl Session {
         peer: Peer,
         side: Side,
         limits: Arc<Limits>,
-        now: Instant,
     ) -> Box<Session> {
         Box::new(Session {
-            state: State::new(peer, side, limits, now),
+            state: State::new(peer, side, limits),
             kept: Vec::new(),
             need: 0,
+            began: 0,
             protocol: Speech { codec, handler },
         })
     }
 
     pub(crate) fn open(&mut self, turn: &mut Turn) {
+        let state = &mut self.state;
+        (state.opened, state.read, state.write) = (turn.at, turn.at, turn.at);
         self.call(Call::Open, turn);
         if !self.has(Flags::PANICKED) {
             self.state.flags.set(Flags::OPENED);
@@ -78,9 +83,8 @@ impl Session {
         if self.state.phase != Phase::Open {
             return self.discard(bytes);
         }
-        // While output waits, what comes in is no sign that the peer reads.
-        if self.has(Flags::SPOKEN) && self.state.backlog.is_none() {
-            self.state.last = turn.now;
+        if self.has(Flags::SPOKEN) {
+            self.state.read = turn.at;
         }
         let at = match self.kept.is_empty() {
             true => 0,
@@ -93,6 +97,7 @@ impl Session {
         let at = at + progress.used;
         if progress.hungry && at < bytes.len() {
             self.kept.extend_from_slice(&bytes[at..]);
+            self.begin_frame(turn);
             return bytes.len();
         }
         at
@@ -103,7 +108,7 @@ impl Session {
     fn discard(&mut self, bytes: &[u8]) -> usize {
         if self.state.phase == Phase::Lingering {
             let count = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            self.state.linger_left = self.state.linger_left.saturating_sub(count);
+            self.state.left = self.state.left.saturating_sub(count);
         }
         bytes.len()
     }
@@ -116,7 +121,8 @@ impl Session {
         // An unfinished frame is given as much as finishes it, and not much more.
         while !self.kept.is_empty() {
             let old = self.kept.len();
-            let step = if self.need > old { self.need - old } else { old.max(STEP) };
+            let need = self.need as usize;
+            let step = if need > old { need - old } else { old.max(STEP) };
             let end = bytes.len().min(at.saturating_add(step));
             self.kept.extend_from_slice(&bytes[at..end]);
             let progress = self.frames_of_kept(Edge::Open, turn);
@@ -132,6 +138,9 @@ impl Session {
             self.kept.drain(..progress.used);
             if !progress.hungry {
                 return at;
+            }
+            if progress.used > 0 {
+                self.begin_frame(turn);
             }
             at = end;
             if at == bytes.len() {
@@ -165,7 +174,7 @@ impl Session {
         }
         let edge = match self.takes_records() {
             true => Edge::Message,
-            false if self.has(Flags::LAST) => Edge::Eof,
+            false if self.has(Flags::EOF) => Edge::Eof,
             false => Edge::Open,
         };
         let progress = self.frames_of_kept(edge, turn);
@@ -174,8 +183,9 @@ impl Session {
             self.kept = Vec::new();
         }
         if progress.hungry {
-            self.state.flags.clear(Flags::PENDING);
-            if self.has(Flags::LAST) {
+            self.state.flags.clear(Flags::PENDING.and(Flags::WATCHED));
+            self.begin_frame(turn);
+            if self.has(Flags::EOF) {
                 self.call(Call::Eof, turn);
             }
         }
@@ -183,10 +193,8 @@ impl Session {
 
     /// Hands in one datagram. False if it was dropped, as a whole or from a bad frame on.
     pub(crate) fn receive_message(&mut self, message: &[u8], turn: &mut Turn) -> bool {
-        // As on streams: one that asks and does not read is not silent, and stalls all the same.
-        if self.state.backlog.is_none() {
-            self.state.last = turn.now;
-        }
+        // One that asks and does not read is not silent, and stalls all the same.
+        self.state.read = turn.at;
         self.frames(message, Edge::Message, turn).hungry
     }
 
@@ -196,7 +204,9 @@ impl Session {
             self.receive(message, turn);
             return;
         }
-        self.state.last = turn.now;
+        if self.has(Flags::SPOKEN) {
+            self.state.read = turn.at;
+        }
         let progress = self.frames(message, Edge::Message, turn);
         if !progress.hungry && progress.used < message.len() {
             self.keep(&message[progress.used..]);
@@ -228,7 +238,7 @@ impl Session {
         match self.state.phase {
             Phase::Open if self.kept.is_empty() => self.call(Call::Eof, turn),
             Phase::Open => {
-                self.state.flags.set(Flags::LAST.and(Flags::PENDING));
+                self.state.flags.set(Flags::PENDING);
                 self.resume(turn);
             }
             Phase::Finishing => {}
@@ -244,47 +254,6 @@ impl Session {
         }
     }
 
-    /// Time has passed: sees to the handler's timer and to the limits.
-    pub(crate) fn tick(&mut self, turn: &mut Turn) {
-        self.state.flags.set(Flags::REARM);
-        if self.state.timer.is_some_and(|timer| timer <= turn.now) {
-            self.state.timer = None;
-            self.call(Call::Timer, turn);
-        }
-        if self.limit().is_none_or(|limit| limit > turn.now) {
-            return;
-        }
-        match self.state.phase {
-            Phase::Lingering | Phase::Ended => self.state.phase = Phase::Ended,
-            _ if self.state.backlog.is_some() => self.state.abort(CloseReason::WriteStall),
-            Phase::Finishing => self.state.phase = Phase::Ended,
-            Phase::Open if !self.has(Flags::SPOKEN) => {
-                self.state.finish(CloseReason::FirstMessageTimeout);
-            }
-            Phase::Open => {
-                self.state.last = turn.now;
-                self.call(Call::Idle, turn);
-            }
-        }
-    }
-
-    /// When [`tick`](Session::tick) is due.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        match (self.limit(), self.state.timer) {
-            (Some(limit), Some(timer)) => Some(limit.min(timer)),
-            (limit, timer) => limit.or(timer),
-        }
-    }
-
-    /// The deadline, if it may have moved earlier since it was last asked for.
-    pub(crate) fn moved_deadline(&mut self) -> Option<Instant> {
-        if !self.has(Flags::REARM) {
-            return None;
-        }
-        self.state.flags.clear(Flags::REARM);
-        self.deadline()
-    }
-
     /// Whether there is nothing to ask: see [`State::is_steady`].
     pub(crate) fn is_steady(&self) -> bool {
         self.state.is_steady()
@@ -292,20 +261,6 @@ impl Session {
 
     fn has(&self, flag: Flags) -> bool {
         self.state.flags.has(flag)
-    }
-
-    /// The limit that runs now.
-    fn limit(&self) -> Option<Instant> {
-        let limits = &self.state.limits;
-        let span = match self.state.phase {
-            Phase::Lingering | Phase::Ended => Some(limits.linger_timeout),
-            _ if self.state.backlog.is_some() => limits.write_stall_timeout,
-            Phase::Finishing => Some(limits.linger_timeout),
-            Phase::Open if self.state.is_datagram() => limits.peer_idle_timeout,
-            Phase::Open if !self.has(Flags::SPOKEN) => limits.first_message_timeout,
-            Phase::Open => limits.idle_timeout,
-        };
-        self.state.last.checked_add(span?.max(TICK))
     }
 
     /// The network failed.
@@ -332,12 +287,8 @@ impl Session {
     /// Whether the engine should read.
     pub(crate) fn wants_input(&self) -> bool {
         match self.state.phase {
-            Phase::Open => {
-                const DEAF: Flags =
-                    Flags::EOF.and(Flags::STOPPING).and(Flags::PAUSED).and(Flags::PENDING);
-                !self.has(DEAF) && !self.state.is_held_up()
-            }
-            Phase::Lingering => !self.has(Flags::EOF) && self.state.linger_left > 0,
+            Phase::Open => !self.has(DEAF) && !self.state.is_held_up(),
+            Phase::Lingering => !self.has(Flags::EOF) && self.state.left > 0,
             Phase::Finishing | Phase::Ended => false,
         }
     }
@@ -373,10 +324,14 @@ impl Session {
         if self.state.phase != Phase::Open || self.has(Flags::PANICKED) {
             return;
         }
+        let paused = self.has(Flags::PAUSED);
         let Session { state, protocol, .. } = self;
         let run = AssertUnwindSafe(|| protocol.call(call, state, turn));
         if catch_unwind(run).is_err() {
             self.panicked(turn);
+        }
+        if paused && !self.has(Flags::PAUSED) {
+            self.hear_again(turn);
         }
     }
 
@@ -388,7 +343,7 @@ impl Session {
             self.panicked(turn);
             Progress { used: input.len(), hungry: true, need: 0 }
         });
-        self.need = progress.need;
+        self.need = u32::try_from(progress.need).unwrap_or(u32::MAX);
         progress
     }
 
@@ -410,6 +365,9 @@ impl Session {
 
 /// Letters taken from a mailbox at once.
 pub(crate) type Batch = VecDeque<Letter>;
+
+/// Whoever has one of these takes no input.
+const DEAF: Flags = Flags::EOF.and(Flags::STOPPING).and(Flags::PAUSED).and(Flags::PENDING);
 
 /// How much of a read an unfinished frame of unknown length is given at first.
 const STEP: usize = 512;

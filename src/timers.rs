@@ -7,7 +7,25 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A moment that never comes. Moments are nanoseconds since the beginning of whoever counts them: half
+/// as large as an [`Instant`], which matters where every session has several.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// The shortest time that a timer or a limit can run. A turn does not end within its own instant, so
+/// without it a timer of zero, set again when it runs out, would keep the others waiting for ever.
+pub(crate) const TICK: Duration = Duration::from_millis(1);
+
+/// The moment so much later, but no less than a [`TICK`]. What cannot be expressed never comes.
+pub(crate) fn later(moment: u64, span: Duration) -> u64 {
+    moment.saturating_add(nanos(span.max(TICK)))
+}
+
+/// All of the duration's nanoseconds, if there are not too many.
+pub(crate) fn nanos(span: Duration) -> u64 {
+    span.as_secs().saturating_mul(1_000_000_000).saturating_add(span.subsec_nanos().into())
+}
 
 /// The deadlines of one worker.
 #[derive(Debug, Default)]
@@ -51,7 +69,15 @@ impl Timers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+
+    #[test]
+    fn a_moment_later_is_a_tick_later_at_least_and_never_wraps() {
+        assert_eq!(later(5, Duration::ZERO), 1_000_005);
+        assert_eq!(later(5, Duration::from_nanos(1)), 1_000_005);
+        assert_eq!(later(5, Duration::from_nanos(1_000_001)), 1_000_006);
+        assert_eq!(later(5, Duration::MAX), NEVER);
+        assert_eq!(later(NEVER - 5, Duration::from_secs(1)), NEVER);
+    }
 
     #[test]
     fn a_later_deadline_makes_no_entry_and_an_earlier_one_does() {
@@ -68,6 +94,21 @@ mod tests {
         assert_eq!(timers.due(at(10)), Some((at(5), 7)));
         assert_eq!(timers.due(at(10)), Some((at(10), 7)), "the stale one still fires");
         assert_eq!(timers.due(at(10)), None);
+    }
+
+    #[test]
+    fn a_message_moves_nothing_however_many_sessions_are_idle() {
+        let start = Instant::now();
+        let mut timers = Timers::default();
+        let mut armed = vec![None; 100_000];
+        for (armed, token) in armed.iter_mut().zip(0..) {
+            timers.arm(armed, start + Duration::from_micros(token), token);
+        }
+        let next = timers.next();
+        for message in 0..1000 {
+            timers.arm(&mut armed[500], start + Duration::from_secs(1 + message), 500);
+        }
+        assert_eq!((timers.heap.len(), timers.next()), (100_000, next));
     }
 
     #[test]

@@ -3,12 +3,18 @@
 
 mod matrix;
 
-use matrix::{Cell, at_a_pace, eventually, name, next, on_engines, on_streams, stop};
-use sockeye::codec::Lines;
+use matrix::{
+    Cell, PATIENCE, at_a_pace, eventually, name, next, on_engines, on_kinds, on_streams, stop,
+};
+use sockeye::ErrorKind;
+use sockeye::client::{Client, Framed};
+use sockeye::codec::{Codec, Fixed, Lines};
 use sockeye::handler::{CloseReason, Context, Handler, Outcome};
 use sockeye::limits::Limits;
 use sockeye::server::ServerHandle;
 use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +23,15 @@ on_streams! {
     half_a_first_message_is_none,
     a_silent_peer_is_closed_and_a_talking_one_is_not,
     a_peer_that_does_not_read_is_cut_off,
+    a_frame_that_trickles_in_is_cut_off_at_its_time,
+    a_peer_that_only_listens_is_silent,
+    a_peer_that_only_talks_hears_nothing,
+    a_life_ends_in_an_orderly_way,
+    a_life_ends_though_the_peer_does_not_read,
+    a_peer_that_reads_too_slowly_is_cut_off,
+    limits_of_next_to_nothing_run_out_at_once,
 }
+on_kinds! { messages_have_limits_too [unix_seqpacket UnixSeqPacket] }
 on_engines! {
     timers_run_out_are_replaced_and_are_taken_back,
     a_handler_may_keep_an_idle_session,
@@ -30,6 +44,8 @@ struct Clock {
     told: mpsc::Sender<String>,
     set: Instant,
     keep: u32,
+    /// How often to say something of its own.
+    beat: Option<Duration>,
 }
 
 impl Handler<Lines> for Clock {
@@ -40,9 +56,15 @@ impl Handler<Lines> for Clock {
         match word {
             "set" => cx.set_timer(after),
             "clear" => cx.clear_timer(),
+            "beat" => {
+                self.beat = Some(after);
+                cx.set_timer(after);
+            }
+            "hush" => {}
             "fill" => {
-                while cx.room() >= 1001 {
-                    cx.send(&"x".repeat(1000));
+                let line = "x".repeat(8000);
+                while cx.room() > line.len() {
+                    cx.send(&line);
                 }
                 self.told.send("filled".to_owned())?;
             }
@@ -52,8 +74,11 @@ impl Handler<Lines> for Clock {
         Ok(())
     }
     fn on_timer(&mut self, cx: &mut Context<'_, Lines>) -> Outcome {
-        self.told.send(format!("timer after {}", self.set.elapsed().as_millis()))?;
         cx.send("timer");
+        match self.beat {
+            Some(beat) => cx.set_timer(beat),
+            None => self.told.send(format!("timer after {}", self.set.elapsed().as_millis()))?,
+        }
         Ok(())
     }
     fn on_idle(&mut self, cx: &mut Context<'_, Lines>) -> Outcome {
@@ -71,7 +96,7 @@ impl Handler<Lines> for Clock {
 
 fn serve(cell: &Cell, limits: Limits, keep: u32) -> (ServerHandle, mpsc::Receiver<String>) {
     let (told_in, told) = mpsc::channel();
-    let clock = move |_: &_| Clock { told: told_in.clone(), set: Instant::now(), keep };
+    let clock = move |_: &_| Clock { told: told_in.clone(), set: Instant::now(), keep, beat: None };
     let server = cell.server().limits(limits).codec(Lines::default()).serve_with(clock).unwrap();
     (server, told)
 }
@@ -245,4 +270,247 @@ fn too_much_output_ends_the_session(cell: &Cell) {
     assert_eq!(next(&told), "output full");
     assert!(client.end().is_err(), "it ends with a reset");
     stop(&server);
+}
+
+fn a_frame_that_trickles_in_is_cut_off_at_its_time(cell: &Cell) {
+    let mut limits = Limits::default();
+    limits.frame_timeout = millis(60);
+    limits.linger_timeout = Duration::from_millis(10);
+    let (server, told) = serve(cell, limits, 0);
+    let mut client = cell.connect(&server);
+    client.say("hello\n");
+    assert_eq!(client.hear().unwrap(), "hello");
+    let began = Instant::now();
+    let reason = loop {
+        // Once it is over this may fail.
+        let _ = client.write_all(b"x");
+        if let Ok(reason) = told.recv_timeout(Duration::from_millis(2)) {
+            break reason;
+        }
+        assert!(began.elapsed() < PATIENCE, "a byte now and then moves the limit");
+    };
+    assert_eq!(reason, "frame timeout");
+    assert!(began.elapsed() >= Duration::from_millis(60), "too early");
+    drop(client);
+    eventually("it is counted", || server.counters().closed.frame_timeout == 1);
+    stop(&server);
+}
+
+fn a_peer_that_only_listens_is_silent(cell: &Cell) {
+    let mut limits = Limits::default();
+    limits.idle_read_timeout = millis(40);
+    let (server, told) = serve(cell, limits, 1);
+    let began = Instant::now();
+    let mut client = cell.connect(&server);
+    client.say("beat 2\n");
+    assert!(client.rest().starts_with("timer\ntimer\n"));
+    assert!(began.elapsed() >= Duration::from_millis(80), "too early");
+    drop(client);
+    let told: Vec<String> = (0..3).map(|_| next(&told)).collect();
+    assert_eq!(told, ["idle", "idle", "idle read timeout"]);
+    eventually("it is counted", || server.counters().closed.idle_read_timeout == 1);
+    stop(&server);
+}
+
+fn a_peer_that_only_talks_hears_nothing(cell: &Cell) {
+    let mut limits = Limits::default();
+    limits.idle_write_timeout = millis(40);
+    let (server, told) = serve(cell, limits, 0);
+    let began = Instant::now();
+    let mut client = cell.connect(&server);
+    while server.counters().closed.total() == 0 && began.elapsed() < PATIENCE {
+        let _ = client.write_all(b"hush\n");
+        std::thread::sleep(Duration::from_millis(2));
+        if told.try_recv().is_ok() {
+            break;
+        }
+    }
+    assert!(began.elapsed() >= Duration::from_millis(40), "too early");
+    drop(client);
+    assert_eq!(next(&told), "idle write timeout");
+    eventually("it is counted", || server.counters().closed.idle_write_timeout == 1);
+    stop(&server);
+}
+
+fn a_life_ends_in_an_orderly_way(cell: &Cell) {
+    let mut limits = Limits::default();
+    limits.life_timeout = millis(60);
+    let (server, told) = serve(cell, limits, 0);
+    let began = Instant::now();
+    let mut client = cell.connect(&server);
+    let mut lines = 0;
+    loop {
+        client.say(&format!("line {lines}\n"));
+        // Whole answers, and then the end.
+        match client.hear() {
+            Some(line) => assert_eq!(line, format!("line {lines}")),
+            None => break,
+        }
+        lines += 1;
+    }
+    assert!(began.elapsed() >= Duration::from_millis(60), "too early");
+    drop(client);
+    assert_eq!(next(&told), "life timeout");
+    eventually("it is counted", || server.counters().closed.life_timeout == 1);
+    stop(&server);
+}
+
+fn a_life_ends_though_the_peer_does_not_read(cell: &Cell) {
+    let mut limits = Limits::default();
+    limits.life_timeout = millis(60);
+    limits.linger_timeout = Duration::from_millis(30);
+    limits.output_bytes_max = 64 * 1024 * 1024;
+    limits.write_stall_timeout = None;
+    let (server, told) = serve(cell, limits, 0);
+    let began = Instant::now();
+    let mut client = cell.connect(&server);
+    client.say("fill\n");
+    let told: Vec<String> = (0..2).map(|_| next(&told)).collect();
+    assert_eq!(told, ["filled", "life timeout"]);
+    assert!(began.elapsed() >= Duration::from_millis(90), "too early");
+    drop(client);
+    stop(&server);
+}
+
+fn a_peer_that_reads_too_slowly_is_cut_off(cell: &Cell) {
+    at_a_pace(Duration::from_millis(200), |pace| {
+        let mut limits = Limits::default();
+        limits.write_stall_timeout = Some(pace.limit);
+        limits.write_stall_bytes_min = Some(1 << 30);
+        limits.output_bytes_max = 24 * 1024 * 1024;
+        let (server, told) = serve(cell, limits, 0);
+        let mut client = cell.connect(&server);
+        pace.step();
+        client.say("fill\n");
+        assert_eq!(next(&told), "filled");
+        // Fast enough for the kernel to take some of it in time, and not all.
+        let mut piece = vec![0; 64 * 1024];
+        let reason = loop {
+            pace.step();
+            // At the end it may be cut off.
+            let _ = client.read(&mut piece);
+            if let Ok(reason) = told.recv_timeout(pace.limit / 100) {
+                break reason;
+            }
+        };
+        assert_eq!(reason, "slow reader");
+        drop(client);
+        eventually("it is counted", || server.counters().closed.slow_reader == 1);
+        stop(&server);
+    });
+}
+
+fn limits_of_next_to_nothing_run_out_at_once(cell: &Cell) {
+    for tiny in [Duration::ZERO, Duration::from_nanos(1), Duration::from_micros(999)] {
+        let mut limits = Limits::default();
+        limits.first_message_timeout = Some(tiny);
+        let (server, told) = serve(cell, limits, 0);
+        let mut client = cell.connect(&server);
+        assert_eq!(client.rest(), "");
+        drop(client);
+        assert_eq!(next(&told), "first message timeout");
+        stop(&server);
+
+        // Nobody is called more often than once a tick: a limit of nothing is no loop.
+        let mut limits = Limits::default();
+        limits.idle_timeout = Some(tiny);
+        let (server, told) = serve(cell, limits, 20);
+        let began = Instant::now();
+        let mut client = cell.connect(&server);
+        client.say("hello\n");
+        assert_eq!(client.rest(), "hello\n");
+        assert!(began.elapsed() >= Duration::from_millis(21), "too early");
+        drop(client);
+        assert_eq!(told.iter().nth(21).unwrap(), "idle timeout");
+        stop(&server);
+    }
+}
+
+fn messages_have_limits_too(cell: &Cell) {
+    let mut limits = Limits::default();
+    limits.idle_read_timeout = millis(30);
+    let (server, told) = serve(cell, limits, 0);
+    let post = cell.post(&server);
+    assert_eq!(post.ask("hello"), "hello");
+    assert_eq!(next(&told), "idle");
+    assert_eq!(next(&told), "idle read timeout");
+    drop(post);
+    stop(&server);
+
+    let mut limits = Limits::default();
+    limits.life_timeout = millis(30);
+    limits.linger_timeout = Duration::ZERO;
+    let (server, told) = serve(cell, limits, 0);
+    let post = cell.post(&server);
+    assert_eq!(post.ask("hello"), "hello");
+    assert_eq!(next(&told), "life timeout");
+    drop(post);
+    stop(&server);
+}
+
+/// Says a byte, waits, and so on; the client waits no longer than it was told to.
+fn trickle(mut peer: impl Write) {
+    while peer.write_all(b"x").is_ok() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Not the time of one read: the time of all of them.
+fn waits_for_the_whole_frame<C: Codec>(mut client: Framed<C>) {
+    const LIMIT: Duration = Duration::from_millis(300);
+    client.set_timeout(Some(LIMIT));
+    let began = Instant::now();
+    let error = client.receive().map(drop).unwrap_err();
+    let waited = began.elapsed();
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    // The peer goes on for as long as anyone listens.
+    assert!(waited >= LIMIT && waited < PATIENCE / 2, "{waited:?}");
+
+    // A time that is over is over, though there are bytes; without one it goes on.
+    client.set_timeout(Some(Duration::ZERO));
+    assert_eq!(client.receive().map(drop).unwrap_err().kind(), ErrorKind::TimedOut);
+    client.set_timeout(Some(Duration::from_nanos(1)));
+    assert_eq!(client.receive().map(drop).unwrap_err().kind(), ErrorKind::TimedOut);
+}
+
+#[test]
+fn a_client_waits_for_a_frame_and_not_for_each_of_its_bytes() {
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let dir = matrix::Dir::new();
+    let unix = UnixListener::bind(dir.0.join("s")).unwrap();
+    let memory = sockeye::memory::Listener::new(64);
+    let (at_tcp, at_memory) = (tcp.local_addr().unwrap(), memory.dialer());
+    let path = dir.0.join("s");
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| trickle(tcp.accept().unwrap().0));
+            scope.spawn(|| trickle(unix.accept().unwrap().0));
+            scope.spawn(|| trickle(memory.accept().unwrap()));
+        }
+        // A line, and bytes by number.
+        scope.spawn(|| {
+            let to = Client::tcp(at_tcp).codec(Lines::default()).connect().unwrap();
+            waits_for_the_whole_frame(to);
+        });
+        scope.spawn(|| {
+            let to = Client::tcp(at_tcp).codec(Fixed::of(1000)).connect().unwrap();
+            waits_for_the_whole_frame(to);
+        });
+        scope.spawn(|| {
+            let to = Client::unix(&path).codec(Lines::default()).connect().unwrap();
+            waits_for_the_whole_frame(to);
+        });
+        scope.spawn(|| {
+            let to = Client::unix(&path).codec(Fixed::of(1000)).connect().unwrap();
+            waits_for_the_whole_frame(to);
+        });
+        scope.spawn(|| {
+            let to = Client::memory(&at_memory).codec(Lines::default()).connect().unwrap();
+            waits_for_the_whole_frame(to);
+        });
+        scope.spawn(|| {
+            let to = Client::memory(&at_memory).codec(Fixed::of(1000)).connect().unwrap();
+            waits_for_the_whole_frame(to);
+        });
+    });
 }

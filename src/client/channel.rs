@@ -154,6 +154,8 @@ impl Patience {
         let now = Instant::now();
         let deadline = match self.deadline {
             Some(deadline) => deadline,
+            // To the socket it would be an error, or for ever.
+            None if timeout.is_zero() => return Err(io::ErrorKind::TimedOut.into()),
             None => {
                 self.deadline = now.checked_add(timeout);
                 return Ok(Some(timeout));

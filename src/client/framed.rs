@@ -118,7 +118,9 @@ impl<C: Codec> Framed<C> {
         (self.reader, self.writer)
     }
 
-    /// How long each operation may take from now on; `None` is as long as it needs.
+    /// How long each operation may take from now on; `None` is as long as it needs. It is the time of the
+    /// whole operation, however many pieces the frame comes in. With zero whatever would have to read or
+    /// write fails at once, even if it would not have to wait.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
         self.reader.set_timeout(timeout);
         self.writer.set_timeout(timeout);

@@ -81,7 +81,7 @@ impl Desk {
         }
         let written = wire.send(frames);
         if matches!(written, Ok(count) if count == frames.len()) {
-            session.sang(self.turn.now);
+            session.sang(&self.turn);
             return Sung::All;
         }
         let Desk { turn, spare, frames_per_turn, .. } = self;

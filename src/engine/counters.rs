@@ -84,7 +84,12 @@ reasons! {
     output_full: CloseReason::OutputFull { .. },
     first_message_timeout: CloseReason::FirstMessageTimeout,
     idle_timeout: CloseReason::IdleTimeout,
+    idle_read_timeout: CloseReason::IdleReadTimeout,
+    idle_write_timeout: CloseReason::IdleWriteTimeout,
+    frame_timeout: CloseReason::FrameTimeout,
+    life_timeout: CloseReason::LifeTimeout,
     write_stall: CloseReason::WriteStall,
+    slow_reader: CloseReason::SlowReader,
     aborted: CloseReason::Aborted,
     stopped: CloseReason::Stopped,
 }

@@ -288,7 +288,7 @@ impl Worker {
             return None;
         }
         let tally = &self.common.tally;
-        let session = socket.listening.service.session(peer, self.desk.turn.now, tally);
+        let session = socket.listening.service.session(peer, tally);
         let Some(session) = session else {
             socket.peers.release();
             return None;

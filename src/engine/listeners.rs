@@ -68,11 +68,10 @@ impl Worker {
                     listening.tune(&socket);
                     let trigger = listening.trigger;
                     let peer = Peer::from_addr(listening.transport, from.to_canonical());
-                    let now = self.desk.turn.now;
                     let tally = &self.common.tally;
                     let service = &listening.service;
                     let session =
-                        peer.and_then(|peer| service.session_on(socket.as_fd(), peer, now, tally));
+                        peer.and_then(|peer| service.session_on(socket.as_fd(), peer, tally));
                     match session {
                         Some(session) => self.add_stream(socket, session, trigger, false),
                         None => self.common.gate.leave(),

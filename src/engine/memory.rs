@@ -128,9 +128,9 @@ impl Worker {
             let Some(socket) = listening.listener.accept_now() else {
                 return self.common.gate.leave();
             };
-            let (now, tally) = (self.desk.turn.now, &self.common.tally);
+            let tally = &self.common.tally;
             Tally::add(&tally.accepted);
-            match listening.service.session(Peer::memory(), now, tally) {
+            match listening.service.session(Peer::memory(), tally) {
                 Some(session) => self.add_memory(socket, session),
                 None => self.common.gate.leave(),
             }

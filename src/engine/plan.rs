@@ -17,7 +17,6 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 /// What a server hands to its engine.
 pub struct Plan {
@@ -153,7 +152,7 @@ pub(crate) enum Serve {
 
 pub(crate) type Admit = dyn Fn(&Peer) -> bool + Send + Sync;
 pub(crate) type AdmitUnix = dyn Fn(&Credentials) -> bool + Send + Sync;
-pub(crate) type MakeSession = dyn Fn(Peer, Instant) -> Box<Session> + Send + Sync;
+pub(crate) type MakeSession = dyn Fn(Peer) -> Box<Session> + Send + Sync;
 pub(crate) type ServeBlocking = dyn Fn(OwnedFd) -> Outcome + Send + Sync;
 
 impl Service {
@@ -184,11 +183,11 @@ impl Service {
     }
 
     /// A session for this peer, if it is admitted and its handler can be made.
-    pub(crate) fn session(&self, peer: Peer, now: Instant, tally: &Tally) -> Option<Box<Session>> {
+    pub(crate) fn session(&self, peer: Peer, tally: &Tally) -> Option<Box<Session>> {
         if !matches!(self.serve, Serve::Sessions(_)) || !self.admits(&peer, tally) {
             return None;
         }
-        self.unasked_session(peer, now, tally)
+        self.unasked_session(peer, tally)
     }
 
     /// The same for a peer that is connected over this socket.
@@ -196,12 +195,11 @@ impl Service {
         &self,
         socket: BorrowedFd<'_>,
         peer: Peer,
-        now: Instant,
         tally: &Tally,
     ) -> Option<Box<Session>> {
         let is_unix = peer.transport().is_unix();
         let credentials = self.admits_on(socket, &peer, tally)?;
-        let mut session = self.unasked_session(peer, now, tally)?;
+        let mut session = self.unasked_session(peer, tally)?;
         if is_unix && (self.descriptors || credentials.is_some()) {
             session.state().set_unix(credentials, self.descriptors);
         }
@@ -209,14 +207,9 @@ impl Service {
     }
 
     /// A session for whom nobody is asked.
-    pub(crate) fn unasked_session(
-        &self,
-        peer: Peer,
-        now: Instant,
-        tally: &Tally,
-    ) -> Option<Box<Session>> {
+    pub(crate) fn unasked_session(&self, peer: Peer, tally: &Tally) -> Option<Box<Session>> {
         let Serve::Sessions(make) = &self.serve else { return None };
-        let made = catch_unwind(AssertUnwindSafe(|| make(peer, now)));
+        let made = catch_unwind(AssertUnwindSafe(|| make(peer)));
         if made.is_err() {
             Tally::add(&tally.panics);
         }

@@ -63,10 +63,9 @@ impl Berth {
         peer: Peer,
         tally: &Tally,
     ) -> Option<Box<Session>> {
-        let now = Instant::now();
         match &self.socket {
-            Socket::Descriptor(socket) => service.session_on(socket.as_fd(), peer, now, tally),
-            Socket::Memory(_) => service.session(peer, now, tally),
+            Socket::Descriptor(socket) => service.session_on(socket.as_fd(), peer, tally),
+            Socket::Memory(_) => service.session(peer, tally),
         }
     }
 
@@ -109,6 +108,8 @@ pub(super) struct ThreadSession<'a> {
     desk: Desk,
     batch: Batch,
     stop_by: Option<Instant>,
+    /// The session's deadline, or an earlier one that it had.
+    due: Option<Instant>,
     /// Readable once the server stops; never quieted.
     stopped: BorrowedFd<'a>,
     /// Nothing came for a while: see [`READ_TIMEOUT`].
@@ -142,6 +143,7 @@ impl<'a> ThreadSession<'a> {
             desk: Desk::new(read_bytes, WRITE_BYTES, letters, common),
             batch: Batch::new(),
             stop_by: None,
+            due: None,
             stopped,
             quiet: false,
         }
@@ -195,7 +197,8 @@ impl<'a> ThreadSession<'a> {
         if !self.berth.letters.is_empty() {
             self.deliver();
         }
-        if self.session.deadline().is_some_and(|deadline| deadline <= self.desk.turn.now) {
+        if self.deadline().is_some_and(|deadline| deadline <= self.desk.turn.now) {
+            self.due = None;
             self.turn(Session::tick);
         }
         if self.session.wants_turn() {
@@ -204,9 +207,18 @@ impl<'a> ThreadSession<'a> {
         if self.session.is_over() { Ok(()) } else { self.wait() }
     }
 
+    /// When the session wants to be looked at, or before. As on a worker, a deadline that moves later is
+    /// found out when the old one has come.
+    fn deadline(&mut self) -> Option<Instant> {
+        if let Some(moved) = self.session.moved_deadline(&self.desk.turn) {
+            self.due = Some(self.due.map_or(moved, |due| due.min(moved)));
+        }
+        self.due
+    }
+
     fn wait(&mut self) -> io::Result<()> {
         let now = self.session.wants_turn().then_some(self.desk.turn.now);
-        let next = [self.session.deadline(), self.stop_by, now].into_iter().flatten().min();
+        let next = [self.deadline(), self.stop_by, now].into_iter().flatten().min();
         let timeout = next.map(|next| next.saturating_duration_since(self.desk.turn.now));
         let interest =
             Interest { read: self.session.wants_input(), write: self.session.wants_output() };

@@ -266,7 +266,7 @@ impl Worker {
 
     /// Asks a session after its turn what to wait for.
     pub(super) fn update(&mut self, token: u64) {
-        let Worker { actors, poll, timers, ready, .. } = self;
+        let Worker { actors, desk, poll, timers, ready, .. } = self;
         let (session, armed, shared) = match actors.get_mut(token) {
             Some(Actor::Stream(stream)) if stream.session.is_over() => return self.reap(token),
             Some(Actor::Stream(stream)) => {
@@ -296,7 +296,7 @@ impl Worker {
         if session.wants_turn() {
             ready.push(token);
         }
-        if let Some(deadline) = session.moved_deadline() {
+        if let Some(deadline) = session.moved_deadline(&desk.turn) {
             timers.arm(armed, deadline, token);
         }
         if let (Some(socket), true) = (shared, session.wants_output()) {

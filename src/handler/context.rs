@@ -4,10 +4,11 @@ use super::letter::SendError;
 use super::reason::CloseReason;
 use super::remote::Remote;
 use super::riders::{DESCRIPTORS_MAX, Riders};
-use super::state::{Flags, State, TICK, Turn};
+use super::state::{Flags, State, Turn};
 use crate::addr::{Credentials, Peer};
 use crate::codec::Codec;
 use crate::descriptors::Descriptors;
+use crate::timers::{NEVER, later};
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -20,6 +21,19 @@ pub enum Side {
     Accepted,
     /// The program made the connection and had the engine adopt it.
     Adopted,
+}
+
+/// Which directions have been silent: see [`Context::idle`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Idle {
+    /// Both: [`idle_timeout`](crate::limits::Limits::idle_timeout), and
+    /// [`peer_idle_timeout`](crate::limits::Limits::peer_idle_timeout) for datagram peers.
+    Both,
+    /// Nothing came: [`idle_read_timeout`](crate::limits::Limits::idle_read_timeout).
+    Read,
+    /// Nothing was sent: [`idle_write_timeout`](crate::limits::Limits::idle_write_timeout).
+    Write,
 }
 
 /// What a callback can do. Nothing here blocks.
@@ -204,13 +218,13 @@ impl<'d, C: Codec> Context<'d, C> {
     /// their turn before it runs out.
     pub fn set_timer(&mut self, after: Duration) {
         // A time that the clock cannot express never comes.
-        self.state.timer = self.turn.now.checked_add(after.max(TICK));
+        self.state.timer = later(self.turn.at, after);
         self.state.flags.set(Flags::REARM);
     }
 
     /// Takes the timer back.
     pub fn clear_timer(&mut self) {
-        self.state.timer = None;
+        self.state.timer = NEVER;
     }
 
     /// Takes no more frames until [`resume`](Context::resume). The peer is held back by its full
@@ -244,9 +258,40 @@ impl<'d, C: Codec> Context<'d, C> {
         self.state.abort(CloseReason::Aborted);
     }
 
-    /// Ends the session as idle: what `on_idle` does by default.
+    /// Ends the session as idle, for the reason that [`idle`](Context::idle) says: what `on_idle` does
+    /// by default.
     pub fn close_idle(&mut self) {
-        self.state.finish(CloseReason::IdleTimeout);
+        self.state.finish(match self.turn.idle {
+            Idle::Both => CloseReason::IdleTimeout,
+            Idle::Read => CloseReason::IdleReadTimeout,
+            Idle::Write => CloseReason::IdleWriteTimeout,
+        });
+    }
+
+    /// Which idle limit has run out. For `on_idle`; elsewhere it is that of both directions.
+    ///
+    /// ```
+    /// use sockeye::codec::Lines;
+    /// use sockeye::handler::{Context, Handler, Idle, Outcome};
+    ///
+    /// struct Beating;
+    ///
+    /// impl Handler<Lines> for Beating {
+    ///     fn on_frame(&mut self, line: &str, cx: &mut Context<'_, Lines>) -> Outcome {
+    ///         cx.send(line);
+    ///         Ok(())
+    ///     }
+    ///     fn on_idle(&mut self, cx: &mut Context<'_, Lines>) -> Outcome {
+    ///         match cx.idle() {
+    ///             Idle::Write => cx.send("are you there?"),
+    ///             _ => cx.close_idle(),
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    pub fn idle(&self) -> Idle {
+        self.turn.idle
     }
 
     /// A handle to this session for other threads and other sessions.

@@ -33,10 +33,21 @@ pub enum CloseReason {
     },
     /// No whole frame came within the first-message timeout.
     FirstMessageTimeout,
-    /// Silence for the idle timeout.
+    /// Silence in both directions for the idle timeout.
     IdleTimeout,
-    /// The peer did not read for the write-stall timeout.
+    /// Nothing came for the idle-read timeout.
+    IdleReadTimeout,
+    /// Nothing was sent for the idle-write timeout.
+    IdleWriteTimeout,
+    /// A frame was begun and not whole within the frame timeout.
+    FrameTimeout,
+    /// The connection has lasted for the life timeout.
+    LifeTimeout,
+    /// The peer took no output for the write-stall timeout.
     WriteStall,
+    /// The peer took some output within the write-stall timeout, but less than
+    /// [`Limits::write_stall_bytes_min`](crate::limits::Limits::write_stall_bytes_min).
+    SlowReader,
     /// The handler aborted.
     Aborted,
     /// The server stopped and the session did not finish by the deadline.
@@ -57,6 +68,11 @@ impl fmt::Display for CloseReason {
             }
             CloseReason::FirstMessageTimeout => f.write_str("no first message in time"),
             CloseReason::IdleTimeout => f.write_str("idle for too long"),
+            CloseReason::IdleReadTimeout => f.write_str("peer said nothing for too long"),
+            CloseReason::IdleWriteTimeout => f.write_str("nothing to say for too long"),
+            CloseReason::FrameTimeout => f.write_str("frame not whole in time"),
+            CloseReason::LifeTimeout => f.write_str("open for too long"),
+            CloseReason::SlowReader => f.write_str("peer reads too slowly"),
             CloseReason::WriteStall => f.write_str("peer stopped reading"),
             CloseReason::Aborted => f.write_str("aborted"),
             CloseReason::Stopped => f.write_str("server stopped"),

@@ -3,18 +3,19 @@
 //! The session decides with it, the [`Context`](super::Context) lends it to callbacks. It is kept
 //! small, because an idle connection is little else.
 
-use super::Side;
 use super::letter::{Letter, Line};
 use super::reason::CloseReason;
 use super::riders::{Riders, UnixSide};
+use super::{Idle, Side};
 use crate::addr::{Credentials, Peer};
 use crate::buffer::Out;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
+use crate::timers::{NEVER, nanos};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// How far a session has come. It only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +33,12 @@ pub(crate) enum Phase {
 /// What a worker lends to its sessions, to each for a turn.
 pub(crate) struct Turn {
     pub(crate) now: Instant,
+    /// What the moments of this worker's sessions are counted from.
+    epoch: Instant,
+    /// [`now`](Turn::now) as a moment, as it was when the turn began.
+    pub(crate) at: u64,
+    /// What `on_idle` is called for, if it is.
+    pub(crate) idle: Idle,
     pub(crate) out: Box<Out>,
     pub(crate) letters: Arc<Mailbox<Letter>>,
     pub(crate) token: u64,
@@ -52,13 +59,28 @@ impl Turn {
         now: Instant,
     ) -> Turn {
         let (token, frames_left, whole) = (0, 0, out.mark());
-        Turn { now, out, letters, token, frames_left, skipped, whole, input: 0..0 }
+        let (epoch, idle) = (now, Idle::Both);
+        let input = 0..0;
+        Turn { now, epoch, at: 0, idle, out, letters, token, frames_left, skipped, whole, input }
+    }
+
+    /// [`now`](Turn::now) as a moment.
+    #[inline(always)]
+    pub(crate) fn moment(&self) -> u64 {
+        nanos(self.now.saturating_duration_since(self.epoch))
+    }
+
+    /// When a moment is, if it ever comes.
+    pub(crate) fn instant(&self, moment: u64) -> Option<Instant> {
+        let span = Some(moment).filter(|moment| *moment != NEVER)?;
+        self.epoch.checked_add(std::time::Duration::from_nanos(span))
     }
 
     /// The turn of the session at `token`, which has `input`.
     #[inline(always)]
     pub(crate) fn begin(&mut self, token: u64, frames: u32, input: &[u8]) {
         self.token = token;
+        self.at = self.moment();
         self.frames_left = frames;
         self.whole = self.out.mark();
         let start = input.as_ptr() as usize;
@@ -71,16 +93,23 @@ impl Turn {
 pub(crate) struct State {
     pub(crate) peer: Peer,
     pub(crate) limits: Arc<Limits>,
-    /// The last time that something happened which a limit waits for.
-    pub(crate) last: Instant,
+    /// When the session was opened; it and those below are moments of its worker.
+    pub(crate) opened: u64,
+    /// When something came last. Before the first message: when the wait for it began.
+    pub(crate) read: u64,
+    /// When something was sent last. While output waits: when the peer began to owe
+    /// [`left`](State::left). Of a finished session: when it began to linger.
+    pub(crate) write: u64,
     /// The handler's own timer.
-    pub(crate) timer: Option<Instant>,
+    pub(crate) timer: u64,
     /// Output that the kernel did not take.
     pub(crate) backlog: Option<Box<Out>>,
     pub(crate) line: Option<Arc<Line>>,
     /// What most sessions have only in the end, behind one pointer.
     rare: Option<Box<Rare>>,
-    pub(crate) linger_left: u32,
+    /// While output waits: how many bytes the peer still has to take before its time starts again. Of
+    /// a session that lingers: how many bytes of input may still be thrown away.
+    pub(crate) left: u32,
     pub(crate) phase: Phase,
     pub(crate) side: Side,
     pub(crate) flags: Flags,
@@ -122,8 +151,8 @@ impl Flags {
     pub(crate) const RESET: Flags = Flags(1 << 10);
     /// The input that was kept may hold whole frames.
     pub(crate) const PENDING: Flags = Flags(1 << 11);
-    /// The input that was kept ends with the end of the stream.
-    pub(crate) const LAST: Flags = Flags(1 << 12);
+    /// The engine looks at the session in time for the limit of a frame that begins now.
+    pub(crate) const WATCHED: Flags = Flags(1 << 12);
     /// The deadline may have moved earlier since the engine asked for it. Later does not matter.
     pub(crate) const REARM: Flags = Flags(1 << 13);
     /// Remotes exist, or descriptors were sent: output is more than a reply.
@@ -155,7 +184,7 @@ impl std::fmt::Debug for Flags {
 }
 
 impl State {
-    pub(crate) fn new(peer: Peer, side: Side, limits: Arc<Limits>, now: Instant) -> State {
+    pub(crate) fn new(peer: Peer, side: Side, limits: Arc<Limits>) -> State {
         let mut flags = Flags::REARM;
         if peer.transport().is_datagram() {
             flags.set(Flags::DATAGRAM);
@@ -165,14 +194,16 @@ impl State {
             flags.set(Flags::SPOKEN);
         }
         State {
-            linger_left: u32::try_from(limits.linger_bytes_max).unwrap_or(u32::MAX),
             peer,
             limits,
-            last: now,
-            timer: None,
+            opened: 0,
+            read: 0,
+            write: 0,
+            timer: NEVER,
             backlog: None,
             line: None,
             rare: None,
+            left: 0,
             phase: Phase::Open,
             side,
             flags,
@@ -206,6 +237,12 @@ impl State {
         self.rare.as_mut()?.reason.take()
     }
 
+    /// Why the session ends, if that is settled.
+    #[cfg(test)]
+    pub(crate) fn reason(&self) -> Option<&CloseReason> {
+        self.rare.as_ref()?.reason.as_ref()
+    }
+
     /// Open, has spoken, and nothing else is to be said about it: as most sessions are after most
     /// messages. The engine then has nothing to decide.
     pub(crate) fn is_steady(&self) -> bool {
@@ -219,7 +256,7 @@ impl State {
 
     fn is_plain(&self, flags: Flags) -> bool {
         self.phase == Phase::Open
-            && self.flags.and(Flags::DATAGRAM) == flags.and(Flags::DATAGRAM)
+            && self.flags.and(APART) == flags.and(APART)
             && self.backlog.is_none()
     }
 
@@ -233,18 +270,19 @@ impl State {
     }
 
     /// Notes the first whole frame, from which on the idle limit counts.
-    pub(crate) fn note_frame(&mut self, now: Instant) {
+    pub(crate) fn note_frame(&mut self, at: u64) {
         if !self.flags.has(Flags::SPOKEN) {
-            self.note_first_frame(now);
+            self.note_first_frame(at);
         }
     }
 
     #[cold]
-    fn note_first_frame(&mut self, now: Instant) {
+    fn note_first_frame(&mut self, at: u64) {
         self.flags.set(Flags::SPOKEN);
-        self.last = now;
+        (self.read, self.write) = (at, at);
         let limits = &self.limits;
-        let (idle, first) = (limits.idle_timeout, limits.first_message_timeout);
+        let idle = [limits.idle_timeout, limits.idle_read_timeout, limits.idle_write_timeout];
+        let (idle, first) = (idle.into_iter().flatten().min(), limits.first_message_timeout);
         if idle.is_some_and(|idle| first.is_none_or(|first| idle < first)) {
             self.flags.set(Flags::REARM);
         }
@@ -343,6 +381,5 @@ impl State {
 
 const STEADY: Flags = Flags::OPENED.and(Flags::SPOKEN);
 
-/// The shortest time that a timer or a limit can run. A turn does not end within its own instant, so
-/// without it a timer of zero, set again when it runs out, would keep the others waiting for ever.
-pub(crate) const TICK: Duration = Duration::from_millis(1);
+/// What says nothing about whether there is something to do.
+const APART: Flags = Flags::DATAGRAM.and(Flags::WATCHED);

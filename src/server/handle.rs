@@ -123,9 +123,9 @@ impl ServerHandle {
             socket,
             make: &mut |letters| {
                 let (codec, handler) = parts.take().expect("an engine makes one session");
-                let (peer, now) = (peer.clone(), Instant::now());
+                let peer = peer.clone();
                 let mut session =
-                    Session::new(codec.clone(), handler, peer, Side::Adopted, limits.clone(), now);
+                    Session::new(codec.clone(), handler, peer, Side::Adopted, limits.clone());
                 let line = session.state().line(letters, Line::NOWHERE);
                 remote = Some(Remote::new(line, codec));
                 session

@@ -6,7 +6,6 @@ use crate::descriptors::Descriptors;
 use crate::handler::{CloseReason, Flags, Phase, Turn};
 use std::io;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 impl Session {
     /// Whether [`flush`](Session::flush) would do nothing, if the worker's buffer is empty too.
@@ -59,10 +58,7 @@ impl Session {
         turn.out.clear();
         turn.whole = turn.out.mark();
         self.state.flags.clear(Flags::ANSWERED);
-        // A peer that is not connected is alive by what it sends, not by what it is sent.
-        if !self.state.is_datagram() {
-            self.state.last = turn.now;
-        }
+        self.state.write = turn.at;
         Answer::Sent
     }
 
@@ -78,7 +74,7 @@ impl Session {
     ) -> bool {
         if turn.out.is_empty() && self.state.backlog.is_none() && self.state.line.is_none() {
             self.state.flags.clear(Flags::ANSWERED);
-            return self.all_sent(turn.now);
+            return self.all_sent(turn.at);
         }
         let mut backlog = self.state.backlog.take();
         let blocked = backlog.is_some();
@@ -93,17 +89,16 @@ impl Session {
             out.clear();
         }
         out.join(input);
-        self.write_out(out, input, turn.now, blocked, write);
+        self.write_out(out, input, turn.at, blocked, write);
         out.keep_loan(self.state.keeps_messages(), input);
         match backlog {
             None if turn.out.is_empty() => turn.out.clear(),
             None => {
-                self.state.last = turn.now;
-                self.state.flags.set(Flags::REARM);
+                self.begin_stall(turn);
                 self.state.backlog = Some(std::mem::replace(&mut turn.out, spare.take()));
             }
             Some(backlog) if backlog.is_empty() => {
-                self.state.flags.set(Flags::REARM);
+                self.end_stall(turn);
                 spare.put(backlog);
             }
             still => self.state.backlog = still,
@@ -115,14 +110,14 @@ impl Session {
         if let Some(line) = &self.state.line {
             line.unsent.store(self.state.unsent(&turn.out), Ordering::SeqCst);
         }
-        self.state.backlog.is_none() && self.all_sent(turn.now)
+        self.state.backlog.is_none() && self.all_sent(turn.at)
     }
 
     fn write_out(
         &mut self,
         out: &mut Out,
         input: &[u8],
-        now: Instant,
+        at: u64,
         blocked: bool,
         write: &mut Write<'_>,
     ) {
@@ -141,18 +136,11 @@ impl Session {
             match written {
                 Ok(_) if messages => {
                     out.datagram_sent();
-                    // A peer that is not connected is alive by what it sends, not by what it is sent.
-                    if blocked || connected {
-                        self.state.last = now;
-                    }
+                    self.note_written(asked, blocked, at);
                 }
                 Ok(count) => {
                     out.sent(count);
-                    // Before a peer has spoken, what it is sent does not put off its first message;
-                    // that it takes what it had refused, counts.
-                    if self.has(Flags::SPOKEN) || blocked {
-                        self.state.last = now;
-                    }
+                    self.note_written(count, blocked, at);
                     if count < asked {
                         return;
                     }
@@ -170,8 +158,18 @@ impl Session {
         }
     }
 
+    fn note_written(&mut self, bytes: usize, blocked: bool, at: u64) {
+        match blocked {
+            true => self.pay(bytes, at),
+            false => self.state.write = at,
+        }
+    }
+
     /// Takes a message back that was taken over and could not be sent now. It waits behind others.
     pub(crate) fn take_back(&mut self, message: &[u8], turn: &Turn, spare: &mut Spare) {
+        if self.state.backlog.is_none() {
+            self.begin_stall(turn);
+        }
         let backlog = self.state.backlog.get_or_insert_with(|| spare.take());
         let pushed = backlog.push(true, |out| {
             let start = out.len();
@@ -179,8 +177,6 @@ impl Session {
             Ok::<_, std::convert::Infallible>(start..out.len())
         });
         debug_assert!(pushed.is_ok());
-        self.state.last = turn.now;
-        self.state.flags.set(Flags::REARM);
         if let Some(line) = &self.state.line {
             line.unsent.store(self.state.unsent(&turn.out), Ordering::SeqCst);
         }
@@ -188,7 +184,7 @@ impl Session {
 
     /// All output has been sent: closes what was to be closed behind it.
     #[inline]
-    fn all_sent(&mut self, now: Instant) -> bool {
+    fn all_sent(&mut self, at: u64) -> bool {
         let state = &mut self.state;
         let flags = state.flags;
         let over = flags.has(Flags::EOF) && !flags.has(Flags::PENDING);
@@ -206,7 +202,8 @@ impl Session {
             }
             Phase::Finishing => {
                 state.phase = Phase::Lingering;
-                state.last = now;
+                state.write = at;
+                state.left = u32::try_from(state.limits.linger_bytes_max).unwrap_or(u32::MAX);
                 state.flags.set(Flags::REARM);
                 state.flags.set(Flags::SHUT);
                 return !flags.has(Flags::SHUT);

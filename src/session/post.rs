@@ -4,7 +4,6 @@ use super::{Batch, Call, Session};
 use crate::handler::{CloseReason, Flags, Frame, Letter, Phase, Publication, Turn, What};
 use std::convert::Infallible;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 impl Session {
     /// Hands in a letter that is for this session. False if what it has said in this turn is to be
@@ -94,11 +93,8 @@ impl Session {
     }
 
     /// They have left.
-    pub(crate) fn sang(&mut self, now: Instant) {
-        // As for all else that is written to a stream: see `write_out`.
-        if self.state.flags.has(Flags::SPOKEN) {
-            self.state.last = now;
-        }
+    pub(crate) fn sang(&mut self, turn: &Turn) {
+        self.state.write = turn.moment();
     }
 
     /// Says frames of a stream that were put together.

@@ -81,7 +81,7 @@ impl<C: Codec, H: Handler<C>> Protocol for Speech<C, H> {
             used += length;
             first = false;
             turn.frames_left -= 1;
-            state.note_frame(turn.now);
+            state.note_frame(turn.at);
             let mut cx = Context::new(state, &self.codec, turn);
             if let Err(error) = self.handler.on_frame(frame, &mut cx) {
                 state.finish(CloseReason::Handler(error));

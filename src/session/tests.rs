@@ -10,17 +10,17 @@ use crate::mailbox::{Bell, Mailbox};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A session, what it wrote, and how much the pretended kernel takes.
-struct Rig {
-    session: Option<Box<Session>>,
-    turn: Turn,
+pub(super) struct Rig {
+    pub(super) session: Option<Box<Session>>,
+    pub(super) turn: Turn,
     spare: Spare,
-    sent: Vec<u8>,
+    pub(super) sent: Vec<u8>,
     /// How many bytes the kernel takes before it would block.
-    room: usize,
-    shut: bool,
+    pub(super) room: usize,
+    pub(super) shut: bool,
     log: Log,
 }
 
@@ -31,6 +31,8 @@ struct Noted {
     log: Log,
     /// What a line says is what is done: `panic`, `error`, `pause`, `finish`, `big`.
     remote: Arc<Mutex<Option<Remote<Lines>>>>,
+    /// Whether an idle session goes on.
+    keeps: bool,
 }
 
 impl Noted {
@@ -55,6 +57,7 @@ impl Handler<Lines> for Noted {
             "error" => return Err("as the test asked".into()),
             "pause" => cx.pause(),
             "finish" => cx.finish(),
+            "keep" => self.keeps = true,
             "half" => cx.shutdown_write(),
             "abort" => cx.abort(),
             "newline" => cx.send("a\nb"),
@@ -72,6 +75,13 @@ impl Handler<Lines> for Noted {
         self.note("timer");
         Ok(())
     }
+    fn on_idle(&mut self, cx: &mut Context<'_, Lines>) -> Outcome {
+        self.note(format!("idle {:?}", cx.idle()));
+        if !self.keeps {
+            cx.close_idle();
+        }
+        Ok(())
+    }
     fn on_wake(&mut self, cx: &mut Context<'_, Lines>) -> Outcome {
         self.note("wake");
         cx.resume();
@@ -83,7 +93,7 @@ impl Handler<Lines> for Noted {
 }
 
 impl Rig {
-    fn new(change: impl FnOnce(&mut Limits)) -> (Rig, Remote<Lines>) {
+    pub(super) fn new(change: impl FnOnce(&mut Limits)) -> (Rig, Remote<Lines>) {
         Rig::with(Lines::at_most(1024), change)
     }
 
@@ -92,11 +102,11 @@ impl Rig {
         change(&mut limits);
         let log = Log::default();
         let remote = Arc::new(Mutex::new(None));
-        let handler = Noted { log: log.clone(), remote: remote.clone() };
+        let handler = Noted { log: log.clone(), remote: remote.clone(), keeps: false };
         let peer = Peer::tcp(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
         let now = Instant::now();
         let limits = Arc::new(limits);
-        let session = Session::new(lines, handler, peer, Side::Accepted, limits, now);
+        let session = Session::new(lines, handler, peer, Side::Accepted, limits);
         let mut rig = Rig {
             session: Some(session),
             turn: Turn::new(
@@ -116,7 +126,7 @@ impl Rig {
         (rig, remote)
     }
 
-    fn turn<T>(&mut self, act: impl FnOnce(&mut Session, &mut Turn) -> T) -> T {
+    pub(super) fn turn<T>(&mut self, act: impl FnOnce(&mut Session, &mut Turn) -> T) -> T {
         let Rig { session, turn, .. } = self;
         let session = session.as_mut().unwrap();
         turn.begin(0, session.state().limits.frames_per_turn, &[]);
@@ -139,7 +149,7 @@ impl Rig {
     }
 
     /// What an engine does with a read.
-    fn read(&mut self, bytes: &[u8]) {
+    pub(super) fn read(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
             let taken = self.turn(|session, turn| session.receive(rest, turn));
@@ -155,13 +165,27 @@ impl Rig {
     }
 
     fn pass(&mut self, seconds: u64) {
-        self.turn.now += Duration::from_secs(seconds);
-        if self.session.as_ref().unwrap().deadline().is_some_and(|due| due <= self.turn.now) {
+        self.wait(Duration::from_secs(seconds));
+    }
+
+    pub(super) fn wait(&mut self, time: Duration) {
+        self.turn.now += time;
+        if self.deadline().is_some_and(|due| due <= self.turn.now) {
             self.turn(Session::tick);
         }
     }
 
-    fn deliver(&mut self) {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.session.as_ref().unwrap().deadline(&self.turn)
+    }
+
+    /// Why it ended or is about to end, if it says so already.
+    pub(super) fn reason(&mut self) -> Option<String> {
+        let state = self.session.as_mut().unwrap().state();
+        state.reason().map(|reason| reason.to_string())
+    }
+
+    pub(super) fn deliver(&mut self) {
         let mut batch = Batch::new();
         self.turn.letters.take(&mut batch);
         for letter in batch {
@@ -169,7 +193,7 @@ impl Rig {
         }
     }
 
-    fn log(&self) -> Vec<String> {
+    pub(super) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
 
@@ -178,7 +202,7 @@ impl Rig {
         (reason.to_string(), self.log())
     }
 
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.session.as_ref().unwrap().is_over()
     }
 
@@ -479,10 +503,9 @@ fn a_session_sings_only_with_nothing_before_and_nothing_behind() {
 #[test]
 fn who_keeps_messages_does_not_sing() {
     let peer = Peer::udp(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
-    let handler = Noted { log: Log::default(), remote: Arc::default() };
+    let handler = Noted { log: Log::default(), remote: Arc::default(), keeps: false };
     let limits = Arc::new(Limits::default());
-    let session =
-        Session::new(Lines::default(), handler, peer, Side::Accepted, limits, Instant::now());
+    let session = Session::new(Lines::default(), handler, peer, Side::Accepted, limits);
     assert!(!session.can_sing(1));
 }
 
@@ -541,10 +564,9 @@ fn a_connection_that_is_lost_after_the_last_word_was_finished_before() {
 fn a_datagram_peer_that_asks_and_does_not_read_stalls() {
     let limits = Limits { write_stall_timeout: Some(Duration::from_secs(5)), ..Limits::default() };
     let peer = Peer::udp(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
-    let now = Instant::now();
     let echo = |line: &str, cx: &mut Context<'_, Lines>| cx.send(line);
     let (codec, limits) = (Lines::default(), Arc::new(limits));
-    let session = Session::new(codec, echo, peer, Side::Accepted, limits, now);
+    let session = Session::new(codec, echo, peer, Side::Accepted, limits);
     let (mut rig, _) = Rig::new(|_| {});
     rig.session = Some(session);
     rig.turn(Session::open);

@@ -94,7 +94,7 @@ impl<C: Codec> Conversation<C> {
         let bell = Bell::new(Waker::noop().clone());
         let letters = Mailbox::new(bell, limits.mailbox_items_max);
         let limits = Arc::new(limits);
-        let session = Session::new(codec.clone(), handler, peer, Side::Accepted, limits, now);
+        let session = Session::new(codec.clone(), handler, peer, Side::Accepted, limits);
         let mut conversation = Conversation {
             session: Some(session),
             reason: None,
@@ -166,7 +166,8 @@ impl<C: Codec> Conversation<C> {
     pub fn advance(&mut self, by: Duration) {
         let until = self.turn.now + by.min(LONGEST);
         self.run();
-        while let Some(due) = self.session.as_ref().and_then(|session| session.deadline()) {
+        while let Some(due) = self.session.as_ref().and_then(|session| session.deadline(&self.turn))
+        {
             if due > until {
                 break;
             }

@@ -69,8 +69,8 @@ impl Worker {
             return stateless.handler;
         }
         let (route, nobody) = (route.clone(), nobody(listening.transport));
-        let (now, tally) = (self.desk.turn.now, &self.common.tally);
-        let mut session = listening.service.unasked_session(nobody, now, tally)?;
+        let tally = &self.common.tally;
+        let mut session = listening.service.unasked_session(nobody, tally)?;
         // It is never idle: it is nobody's.
         let limits = Limits { peer_idle_timeout: None, ..(*self.common.limits).clone() };
         session.state().limits = Arc::new(limits);

@@ -50,7 +50,6 @@ fn adoption(worker: &Worker) -> (Order, Remote<Lines>, UnixStream, Arc<AtomicUsi
         crate::addr::Peer::unix(crate::addr::UnixAddr::unnamed()),
         Side::Adopted,
         worker.common.limits.clone(),
-        Instant::now(),
     );
     let line = session.state().line(&worker.address.letters, Line::NOWHERE);
     let remote = Remote::new(line, Lines::default());

@@ -1,11 +1,13 @@
 //! Proofs: what takes long, measures time or needs root, each by its name.
 //!
+//!     cargo run --release -p proofs -- abuse
 //!     cargo run --release -p proofs -- connect
 //!     cargo run --release -p proofs -- lan_chat
 //!     cargo run --release -p proofs -- unix_start
 //!
 //! A proof prints a table of what it measured beside what it allows, and fails if a row does.
 
+mod abuse;
 mod chat;
 mod connect;
 mod lan_chat;
@@ -18,15 +20,15 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
-    let proved =
-        match name.as_str() {
-            "chat" => chat::prove(),
-            "connect" => connect::prove(),
-            "lan_chat" => lan_chat::prove(),
-            "unix_start" => unix_start::prove(),
-            _ => Err("usage: cargo run --release -p proofs -- chat|connect|lan_chat|unix_start"
-                .to_owned()),
-        };
+    let proved = match name.as_str() {
+        "abuse" => abuse::prove(),
+        "chat" => chat::prove(),
+        "connect" => connect::prove(),
+        "lan_chat" => lan_chat::prove(),
+        "unix_start" => unix_start::prove(),
+        _ => Err("usage: cargo run --release -p proofs -- abuse|chat|connect|lan_chat|unix_start"
+            .to_owned()),
+    };
     match proved {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
