@@ -18,6 +18,7 @@
 //! same handler. It runs on threads of its own from [`serve`](Server::serve) on; a [`ServerHandle`]
 //! stops it and waits for it.
 
+mod accepting;
 mod bind;
 mod connector;
 mod handle;
@@ -27,17 +28,20 @@ mod listening;
 pub use handle::{IntoAdopted, ServerHandle};
 pub use listening::IntoListening;
 
+pub use crate::engine::OnFull;
+
 use crate::addr::{Endpoint, IntoHostPort, Peer};
 use crate::codec::Codec;
 use crate::engine::{
-    Admit, BlockingEngine, Common, Engine, Gate, Launch, MakeSession, Plan, Report, Serve,
-    ServeBlocking, Service, Stop, Tally, Threads,
+    BlockingEngine, Common, Engine, Gate, Launch, MakeSession, Plan, Report, Serve, ServeBlocking,
+    Service, Stop, Tally, Threads,
 };
 use crate::error::Error;
 use crate::handler::{Context, Handler, IntoOutcome, Side};
 use crate::limits::Limits;
 use crate::session::Session;
 use crate::socket::{AnyStream, Options};
+use accepting::Accepting;
 use bind::{SocketFile, bind};
 use launched::{Launched, OnStart, not_started};
 use listening::Source;
@@ -59,7 +63,7 @@ pub struct Server<C = (), E = Threads> {
     engine: E,
     limits: Limits,
     options: Options,
-    admit: Option<Arc<Admit>>,
+    accepting: Accepting,
     handle: ServerHandle,
     on_start: Option<Box<OnStart>>,
 }
@@ -73,7 +77,7 @@ impl Server {
             engine: Threads::default(),
             limits: Limits::default(),
             options: Options::new(),
-            admit: None,
+            accepting: Accepting::default(),
             handle: ServerHandle::default(),
             on_start: None,
         }
@@ -121,14 +125,14 @@ impl<C, E: Engine> Server<C, E> {
 
     /// How bytes become frames.
     pub fn codec<D: Codec>(self, codec: D) -> Server<D, E> {
-        let Server { sources, engine, limits, options, admit, handle, on_start, .. } = self;
-        Server { sources, codec, engine, limits, options, admit, handle, on_start }
+        let Server { sources, engine, limits, options, accepting, handle, on_start, .. } = self;
+        Server { sources, codec, engine, limits, options, accepting, handle, on_start }
     }
 
     /// What runs the connections; [`Threads`] by default.
     pub fn engine<G: Engine>(self, engine: G) -> Server<C, G> {
-        let Server { sources, codec, limits, options, admit, handle, on_start, .. } = self;
-        Server { sources, codec, engine, limits, options, admit, handle, on_start }
+        let Server { sources, codec, limits, options, accepting, handle, on_start, .. } = self;
+        Server { sources, codec, engine, limits, options, accepting, handle, on_start }
     }
 
     /// How much a peer may cost; [`Limits::default`] by default.
@@ -167,15 +171,6 @@ impl<C, E: Engine> Server<C, E> {
     /// ```
     pub fn options(mut self, options: Options) -> Server<C, E> {
         self.options = options;
-        self
-    }
-
-    /// Asks this before anything is made for a peer. If it says no, the connection is closed at once,
-    /// or the datagram dropped, and counted as refused.
-    ///
-    /// By network: `.admit(move |peer| policy.admits(peer))` with a [`Policy`](crate::addr::Policy).
-    pub fn admit(mut self, admit: impl Fn(&Peer) -> bool + Send + Sync + 'static) -> Server<C, E> {
-        self.admit = Some(Arc::new(admit));
         self
     }
 
@@ -241,7 +236,8 @@ impl<C, E: Engine> Server<C, E> {
 
     /// Binds the endpoints and starts all of the engine but its first loop.
     fn launch(self, serve: Serve) -> Result<Launched, Error> {
-        let Server { sources, engine, limits, options, admit, handle, on_start, .. } = self;
+        let Server { sources, engine, limits, options, accepting, handle, on_start, .. } = self;
+        let Accepting { admit, on_full } = accepting;
         let service = Service { admit, serve };
         let (mut sockets, mut memory, mut files) = (Vec::new(), Vec::new(), Vec::new());
         let bound = sources.into_iter().try_for_each(|source| {
@@ -250,8 +246,11 @@ impl<C, E: Engine> Server<C, E> {
         // What was made for a server that does not start is not left behind.
         let unmake = |files: &[SocketFile]| files.iter().for_each(|file| file.remove());
         bound.inspect_err(|_| unmake(&files))?;
+        let gate = Gate::new(engine.connections_max(limits.connections_max));
+        let gate = gate.with(&limits, on_full);
+        handle.early().tell(&gate);
         let common = Arc::new(Common {
-            gate: Gate::new(engine.connections_max(limits.connections_max)),
+            gate,
             limits: Arc::new(limits),
             tally: Tally::default(),
             stop: Arc::new(Stop::default()),

@@ -1,7 +1,7 @@
 //! What passes between a server and its engine. Public by name only: the traits of the public engines
 //! mention it, and nobody outside can reach it.
 
-use super::{Gate, Stop, Tally};
+use super::{Gate, Refusal, Stop, Tally};
 use crate::addr::{Endpoint, Peer, Transport};
 use crate::handler::{Letter, Outcome};
 use crate::limits::Limits;
@@ -142,7 +142,7 @@ impl Service {
             false
         });
         if !admitted {
-            Tally::add(&tally.refused);
+            tally.refused(Refusal::NotAdmitted);
         }
         admitted
     }
