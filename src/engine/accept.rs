@@ -27,6 +27,17 @@ pub(super) enum Accepted<S> {
     Broken(io::Error),
 }
 
+impl<S> Accepted<S> {
+    /// Why a listener is given up. One that has hung up and only says that nobody waits, as Unix ones do,
+    /// would be polled without end.
+    pub(super) fn error(self) -> io::Error {
+        match self {
+            Accepted::Broken(error) => error,
+            _ => io::Error::new(io::ErrorKind::InvalidInput, "the listener was shut down"),
+        }
+    }
+}
+
 impl Common {
     /// Accepts one connection, if one may come in.
     pub(super) fn accept(

@@ -6,7 +6,7 @@ use super::refuse::Leaving;
 use super::worker::{Actor, Worker};
 use super::{Listening, MemoryListening};
 use crate::error::Error;
-use crate::poll::{Interest, Poll};
+use crate::poll::{Event, Interest, Poll};
 use std::io;
 use std::os::fd::AsFd;
 use std::time::Instant;
@@ -61,8 +61,9 @@ impl Worker {
         self.poll.share(socket.as_fd(), token)
     }
 
-    pub(super) fn accept(&mut self, token: u64) {
-        let (mut accepts, now) = (Accepts::new(), self.desk.turn.now);
+    pub(super) fn accept(&mut self, event: Event) {
+        let (token, now) = (event.token, self.desk.turn.now);
+        let mut accepts = Accepts::new();
         loop {
             let Worker { actors, common, doors, .. } = self;
             let Some(Actor::Listener(listening)) = actors.get(token) else { return };
@@ -79,9 +80,10 @@ impl Worker {
                     }
                 }
                 Accepted::Settled => {}
-                Accepted::Nobody => return,
+                Accepted::Nobody if !event.more => return,
                 Accepted::NotNow(until) => return self.close_doors(until),
-                Accepted::Broken(error) => {
+                broken @ (Accepted::Nobody | Accepted::Broken(_)) => {
+                    let error = broken.error();
                     common.stop.fail(Error::new("accept on", &listening.endpoint, error));
                     return self.drop_listener(token);
                 }

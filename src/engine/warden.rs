@@ -8,7 +8,7 @@ use super::threads::House;
 use super::{Listening, MemoryListening, Refusal, Serve, Socket};
 use crate::addr::Peer;
 use crate::error::Error;
-use crate::poll::{Interest, Poll};
+use crate::poll::{Event, Interest, Poll};
 use crate::sys;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -50,11 +50,11 @@ impl Warden {
                 break;
             }
             for index in 0..self.poll.ready() {
-                let token = self.poll.event(index).token;
-                match (token, &mut self.leaving) {
+                let event = self.poll.event(index);
+                match (event.token, &mut self.leaving) {
                     (REFUSED, Some(leaving)) => leaving.look(),
                     (u64::MAX, _) => {}
-                    _ => self.accept(token as usize),
+                    _ => self.accept(event),
                 }
             }
             self.accept_memory();
@@ -72,8 +72,9 @@ impl Warden {
         self.stop();
     }
 
-    fn accept(&mut self, index: usize) {
-        let (mut accepts, now) = (Accepts::new(), Instant::now());
+    fn accept(&mut self, event: Event) {
+        let (index, now) = (event.token as usize, Instant::now());
+        let mut accepts = Accepts::new();
         while accepts.another(self.listeners[index].socket.as_fd()) {
             let listening = &self.listeners[index];
             let common = &self.house.common;
@@ -85,9 +86,10 @@ impl Warden {
                     common.gate.shortage.succeeded(now);
                 }
                 Accepted::Settled => {}
-                Accepted::Nobody => return,
+                Accepted::Nobody if !event.more => return,
                 Accepted::NotNow(until) => return self.leave_alone(until),
-                Accepted::Broken(error) => {
+                broken @ (Accepted::Nobody | Accepted::Broken(_)) => {
+                    let error = broken.error();
                     let (read, none) = (Interest::READ, Interest::NONE);
                     let _ = self.poll.change(listening.socket.as_fd(), index as u64, read, none);
                     common.stop.fail(Error::new("accept on", &listening.endpoint, error));

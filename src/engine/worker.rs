@@ -206,7 +206,7 @@ impl Worker {
                     self.update(event.token);
                 }
             }
-            Some(Actor::Listener(_)) => self.accept(event.token),
+            Some(Actor::Listener(_)) => self.accept(event),
             Some(Actor::Datagrams(_)) => self.react_datagrams(event),
             None if event.token == REFUSED => self.look_after_refused(),
             // The waker, or what is left of an event whose session is gone.
