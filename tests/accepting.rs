@@ -200,7 +200,7 @@ fn a_flood_of_answered_clients_holds_few_descriptors(cell: &Cell) {
     let mut limits = limits(|limits| limits.connections_max = Some(1));
     limits.linger_timeout = PATIENCE;
     let server = echo(cell.server().limits(limits).on_full(OnFull::reply("busy\n")));
-    let _inside = served(cell, &server);
+    let inside = served(cell, &server);
     // None of them closes, and each has heard the answer.
     let mut flood: Vec<Guest> = (0..300)
         .map(|_| {
@@ -221,7 +221,7 @@ fn a_flood_of_answered_clients_holds_few_descriptors(cell: &Cell) {
         });
     }
     assert_eq!(server.counters().refused.full, 300);
-    drop(flood);
+    drop((inside, flood));
     stop(&server);
 }
 

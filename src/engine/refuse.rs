@@ -40,10 +40,13 @@ use std::time::{Duration, Instant};
 #[non_exhaustive]
 pub enum OnFull {
     /// They wait in the system's backlog until there is a place. Right where places become free soon,
-    /// and where clients cannot try elsewhere. The default.
+    /// and where clients cannot try elsewhere. The default, in a shortage of descriptors too: most are
+    /// short, and who waited is served, while who is refused has to know that it may try again.
     #[default]
     Wait,
-    /// They are accepted and closed at once, so that clients learn it and may try elsewhere.
+    /// They are accepted and closed at once, so that clients learn it and may try elsewhere. For those
+    /// that there is no descriptor for (`EMFILE`, `ENFILE`) the server keeps one in reserve, and refuses
+    /// one of them at each try: about ten a second.
     Refuse,
     /// They are accepted, sent these bytes as they are, and closed; on seqpacket it is one message. What
     /// the socket does not take at once (a new one takes many thousand bytes) is left out.

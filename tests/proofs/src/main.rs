@@ -2,6 +2,7 @@
 //!
 //!     cargo run --release -p proofs -- connect
 //!     cargo run --release -p proofs -- lan_chat
+//!     cargo run --release -p proofs -- shortage
 //!
 //! A proof prints a table of what it measured beside what it allows, and fails if a row does.
 
@@ -10,6 +11,7 @@ mod connect;
 mod lan_chat;
 #[path = "../../namespace/mod.rs"]
 mod namespace;
+mod shortage;
 mod table;
 
 use std::process::ExitCode;
@@ -20,7 +22,10 @@ fn main() -> ExitCode {
         "chat" => chat::prove(),
         "connect" => connect::prove(),
         "lan_chat" => lan_chat::prove(),
-        _ => Err("usage: cargo run --release -p proofs -- chat|connect|lan_chat".to_owned()),
+        "shortage" => shortage::prove(),
+        _ => {
+            Err("usage: cargo run --release -p proofs -- chat|connect|lan_chat|shortage".to_owned())
+        }
     };
     match proved {
         Ok(true) => ExitCode::SUCCESS,
