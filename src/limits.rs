@@ -52,10 +52,20 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Connections that a server serves at once; more wait in the system's backlog.
+    /// Connections that a server serves at once; more wait in the system's backlog, or are refused:
+    /// see [`Server::on_full`](crate::server::Server::on_full).
     ///
     /// `None`: what the engine takes for sane, 1,024 on threads and 10,000 on events.
+    /// [`ServerHandle::set_connections_max`](crate::server::ServerHandle::set_connections_max) changes
+    /// it while the server runs.
     pub connections_max: Option<usize>,
+    /// Connections that one source may have at once: an IPv4 address, or the /64 network of an IPv6
+    /// address, since one subscriber has all of that. More are refused. `None`, the default, is without
+    /// limit: many clients may be behind one address. Unix and in-memory peers are not counted.
+    pub connections_per_source_max: Option<usize>,
+    /// Connections that a server accepts in a second, after as many at once; more wait in the system's
+    /// backlog. `None`, the default, is without limit; zero counts as one.
+    pub accepts_per_second_max: Option<u32>,
     /// How long an accepted peer may take for its first whole frame.
     pub first_message_timeout: Option<Duration>,
     /// How long a frame that has begun may take until it is whole, however steadily its bytes come in:
@@ -117,6 +127,8 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections_max: None,
+            connections_per_source_max: None,
+            accepts_per_second_max: None,
             first_message_timeout: Some(Duration::from_secs(60)),
             frame_timeout: Some(Duration::from_secs(60)),
             idle_timeout: Some(Duration::from_secs(600)),

@@ -152,6 +152,13 @@ impl Poll {
     }
 }
 
+/// Readable when one of its sockets is ready: a set may be in another one.
+impl AsFd for Poll {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
 impl From<&epoll::Event> for Event {
     fn from(event: &epoll::Event) -> Event {
         let (flags, data) = (event.flags, event.data);

@@ -18,6 +18,7 @@
 //! same handler, datagrams too: see [UDP servers](Server#udp-servers). It runs on threads of its own from [`serve`](Server::serve) on; a [`ServerHandle`]
 //! stops it and waits for it.
 
+mod accepting;
 mod bind;
 mod connector;
 mod datagrams;
@@ -29,17 +30,20 @@ mod unix;
 pub use handle::{IntoAdopted, ServerHandle};
 pub use listening::IntoListening;
 
+pub use crate::engine::OnFull;
+
 use crate::addr::{Endpoint, IntoHostPort, Peer};
 use crate::codec::Codec;
 use crate::engine::{
-    Admit, BlockingEngine, Common, Engine, Gate, Launch, MakeSession, Plan, Report, Serve,
-    ServeBlocking, Service, Stop, Tally, Threads,
+    BlockingEngine, Common, Engine, Gate, Launch, MakeSession, Plan, Report, Serve, ServeBlocking,
+    Service, Stop, Tally, Threads,
 };
 use crate::error::Error;
 use crate::handler::{Context, Handler, IntoOutcome, Side};
 use crate::limits::Limits;
 use crate::session::Session;
 use crate::socket::{AnyStream, Options};
+use accepting::Accepting;
 use bind::Bound;
 use datagrams::Datagrams;
 use launched::{Launched, OnStart, not_started};
@@ -62,7 +66,7 @@ pub struct Server<C = (), E = Threads> {
     engine: E,
     limits: Limits,
     options: Options,
-    admit: Option<Arc<Admit>>,
+    accepting: Accepting,
     unix: UnixSettings,
     handle: ServerHandle,
     on_start: Option<Box<OnStart>>,
@@ -78,7 +82,7 @@ impl Server {
             engine: Threads::default(),
             limits: Limits::default(),
             options: Options::new(),
-            admit: None,
+            accepting: Accepting::default(),
             unix: UnixSettings::default(),
             handle: ServerHandle::default(),
             on_start: None,
@@ -138,10 +142,22 @@ impl<C, E: Engine> Server<C, E> {
     }
 
     fn change<D, G>(self, change: impl FnOnce(C, E) -> (D, G)) -> Server<D, G> {
-        let Server { sources, limits, options, admit, unix, handle, on_start, datagrams, .. } =
-            self;
+        let Server {
+            sources, limits, options, accepting, unix, handle, on_start, datagrams, ..
+        } = self;
         let (codec, engine) = change(self.codec, self.engine);
-        Server { sources, codec, engine, limits, options, admit, unix, handle, on_start, datagrams }
+        Server {
+            sources,
+            codec,
+            engine,
+            limits,
+            options,
+            accepting,
+            unix,
+            handle,
+            on_start,
+            datagrams,
+        }
     }
 
     /// How much a peer may cost; [`Limits::default`] by default.
@@ -180,15 +196,6 @@ impl<C, E: Engine> Server<C, E> {
     /// ```
     pub fn options(mut self, options: Options) -> Server<C, E> {
         self.options = options;
-        self
-    }
-
-    /// Asks this before anything is made for a peer. If it says no, the connection is closed at once,
-    /// or the datagram dropped, and counted as refused.
-    ///
-    /// By network: `.admit(move |peer| policy.admits(peer))` with a [`Policy`](crate::addr::Policy).
-    pub fn admit(mut self, admit: impl Fn(&Peer) -> bool + Send + Sync + 'static) -> Server<C, E> {
-        self.admit = Some(Arc::new(admit));
         self
     }
 
@@ -259,7 +266,7 @@ impl<C, E: Engine> Server<C, E> {
             engine,
             limits,
             options,
-            admit,
+            accepting,
             unix,
             handle,
             on_start,
@@ -267,14 +274,18 @@ impl<C, E: Engine> Server<C, E> {
             ..
         } = self;
         let UnixSettings { files, admit: admit_unix, descriptors } = unix;
+        let Accepting { admit, on_full } = accepting;
         let service = Service { admit, admit_unix, descriptors, serve };
         let mut bound = Bound::new(service, options, files, engine.datagram_workers());
         for source in sources {
             bound.add(source?)?;
         }
         let Bound { sockets, memory, files, .. } = bound;
+        let gate = Gate::new(engine.connections_max(limits.connections_max));
+        let gate = gate.with(&limits, on_full);
+        handle.early().tell(&gate);
         let common = Arc::new(Common {
-            gate: Gate::new(engine.connections_max(limits.connections_max)),
+            gate,
             limits: Arc::new(limits),
             tally: Tally::default(),
             stop: Arc::new(Stop::default()),

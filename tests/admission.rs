@@ -42,7 +42,7 @@ fn who_is_not_admitted_is_closed_and_counted(cell: &Cell) {
         let mut client = cell.connect(&server);
         assert_eq!(client.rest(), "");
     }
-    eventually("three are counted", || server.counters().refused == 3);
+    eventually("three are counted", || server.counters().refused.not_admitted == 3);
     assert!(!made.load(Ordering::SeqCst), "a handler was made for who was refused");
     open.store(true, Ordering::SeqCst);
     let mut client = cell.connect(&server);
@@ -86,7 +86,7 @@ fn a_policy_judges_the_address_that_is_really_accepted(cell: &Cell) {
                 assert_eq!(socket.recv(&mut answer).unwrap(), 5);
             }
         }
-        eventually("both are counted", || server.counters().refused == 2);
+        eventually("both are counted", || server.counters().refused.not_admitted == 2);
         stop(&server);
     }
 }

@@ -170,7 +170,7 @@ fn refused_clients_leave_nothing_behind() {
             assert!(cell.connect(&server).end().unwrap_or_default().is_empty());
         }
         eventually("descriptors are flat", || descriptors() == before);
-        assert_eq!(server.counters().refused, 500);
+        assert_eq!(server.counters().refused.not_admitted, 500);
         stop(&server);
     }
 }

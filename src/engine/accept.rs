@@ -1,8 +1,189 @@
-//! How acceptors pace themselves.
+//! Accepting, the same for every acceptor: one connection, and the pace.
 
-use crate::sys::backlog;
-use std::os::fd::BorrowedFd;
-use std::time::Duration;
+use super::gate::Entry;
+use super::refuse::Leaving;
+use super::{Common, Listening, MemoryListening, Refusal, Tally};
+use crate::addr::Peer;
+use crate::memory;
+use crate::sys::errors::{AfterError, after_accept, is_out_of_descriptors};
+use crate::sys::{self, backlog};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What came of one accept.
+pub(super) enum Accepted<S> {
+    /// A connection that has its place, and that of its source: whoever ends it gives both back. Whoever
+    /// has all for it that it needs tells the gate that there is no shortage.
+    Guest(S, Peer),
+    /// One that is settled already.
+    Settled,
+    /// Nobody waits.
+    Nobody,
+    /// The listeners are to be left alone: until then, or until the gate rings.
+    NotNow(Option<Instant>),
+    /// The listener will never accept again.
+    Broken(io::Error),
+}
+
+impl<S> Accepted<S> {
+    /// Why a listener is given up. One that has hung up and only says that nobody waits, as Unix ones do,
+    /// would be polled without end.
+    pub(super) fn error(self) -> io::Error {
+        match self {
+            Accepted::Broken(error) => error,
+            _ => io::Error::new(io::ErrorKind::InvalidInput, "the listener was shut down"),
+        }
+    }
+}
+
+impl Common {
+    /// Accepts one connection, if one may come in.
+    pub(super) fn accept(
+        &self,
+        listening: &Listening,
+        nonblocking: bool,
+        leaving: Option<&mut Leaving>,
+        now: Instant,
+    ) -> Accepted<OwnedFd> {
+        let entry = match self.gate.knock(now) {
+            Ok(entry) => entry,
+            Err(until) => return Accepted::NotNow(until),
+        };
+        let (socket, from) = match sys::io::accept(listening.socket.as_fd(), nonblocking) {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                self.gate.nobody_came(entry);
+                return self.not_accepted(error, listening, now);
+            }
+        };
+        Tally::add(&self.tally.accepted);
+        if entry == Entry::Full {
+            self.gate.shortage.succeeded(now);
+            self.refuse(socket, Refusal::Full, leaving, now);
+            return Accepted::Settled;
+        }
+        let Some(peer) = Peer::from_addr(listening.transport, from.to_canonical()) else {
+            self.gate.leave();
+            return Accepted::Settled;
+        };
+        if !self.gate.enter_from(&peer) {
+            self.gate.leave();
+            self.gate.shortage.succeeded(now);
+            self.refuse(socket, Refusal::PerSource, leaving, now);
+            return Accepted::Settled;
+        }
+        listening.tune(&socket);
+        Accepted::Guest(socket, peer)
+    }
+
+    fn not_accepted<S>(
+        &self,
+        error: io::Error,
+        listening: &Listening,
+        now: Instant,
+    ) -> Accepted<S> {
+        match after_accept(&error) {
+            AfterError::Wait => Accepted::Nobody,
+            AfterError::Next => Accepted::Settled,
+            AfterError::GiveUp => Accepted::Broken(error),
+            AfterError::BackOff => {
+                let until = self.back_off(now);
+                if is_out_of_descriptors(&error) {
+                    self.shed(listening, now);
+                }
+                Accepted::NotNow(Some(until))
+            }
+        }
+    }
+
+    /// Something is short. Says until when to leave the listeners alone. All that is to be told about
+    /// an episode is told from here.
+    pub(super) fn back_off(&self, now: Instant) -> Instant {
+        Tally::add(&self.tally.accept_failed);
+        let (until, begins) = self.gate.shortage.failed(now);
+        if begins {
+            Tally::add(&self.tally.shortages);
+        }
+        until
+    }
+
+    /// Refuses one of those who wait, with the descriptor in reserve, if the server refuses. As far as
+    /// it goes: another thread may take that descriptor first.
+    fn shed(&self, listening: &Listening, now: Instant) {
+        self.gate.shortage.with_reserve(|| {
+            if let Ok((socket, _)) = sys::io::accept(listening.socket.as_fd(), true) {
+                Tally::add(&self.tally.accepted);
+                self.refuse(socket, Refusal::NoDescriptor, None, now);
+            }
+        });
+    }
+
+    /// Accepts one connection in memory, if one may come in. Another acceptor may have been faster.
+    pub(super) fn accept_memory(
+        &self,
+        listening: &MemoryListening,
+        now: Instant,
+    ) -> Accepted<memory::Stream> {
+        let entry = match self.gate.knock(now) {
+            Ok(entry) => entry,
+            Err(until) => return Accepted::NotNow(until),
+        };
+        let Some(socket) = listening.listener.accept_now() else {
+            self.gate.nobody_came(entry);
+            return Accepted::Nobody;
+        };
+        Tally::add(&self.tally.accepted);
+        if entry == Entry::Full {
+            self.gate.shortage.succeeded(now);
+            self.refuse_memory(&socket, Refusal::Full);
+            return Accepted::Settled;
+        }
+        Accepted::Guest(socket, Peer::memory())
+    }
+}
+
+/// How fast connections are accepted: see
+/// [`Limits::accepts_per_second_max`](crate::limits::Limits::accepts_per_second_max).
+///
+/// A bucket of tokens, as many as are given out in a second, kept as the time at which it is full again.
+#[derive(Debug)]
+pub(super) struct Pace {
+    interval: Duration,
+    full_at: Mutex<Option<Instant>>,
+}
+
+impl Pace {
+    pub(super) fn new(per_second: u32) -> Pace {
+        Pace { interval: SECOND / per_second.max(1), full_at: Mutex::new(None) }
+    }
+
+    /// Takes a token, or says when there is one.
+    pub(super) fn take(&self, now: Instant) -> Result<(), Instant> {
+        let mut full_at = self.full_at();
+        let before = full_at.map_or(now, |at| at.max(now));
+        let after = before + self.interval;
+        match after.saturating_duration_since(now + SECOND) {
+            Duration::ZERO => {
+                *full_at = Some(after);
+                Ok(())
+            }
+            wait => Err(now + wait),
+        }
+    }
+
+    pub(super) fn give_back(&self) {
+        let mut full_at = self.full_at();
+        *full_at = full_at.and_then(|at| at.checked_sub(self.interval));
+    }
+
+    fn full_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.full_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// How long to leave the listeners alone after a shortage: doubled from 10 to 100 ms.
 pub(crate) fn back_off(last: Option<Duration>) -> Duration {
@@ -45,6 +226,20 @@ pub(crate) const ACCEPTS_PER_TURN: usize = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pace_allows_a_second_at_once_and_then_one_after_the_other() {
+        let (pace, now) = (Pace::new(4), Instant::now());
+        let quarter = SECOND / 4;
+        assert!((0..4).all(|_| pace.take(now).is_ok()));
+        assert_eq!(pace.take(now), Err(now + quarter));
+        pace.give_back();
+        assert_eq!(pace.take(now), Ok(()));
+        assert_eq!(pace.take(now + quarter), Ok(()));
+        assert_eq!(pace.take(now + quarter), Err(now + 2 * quarter));
+        let later = now + 9 * SECOND;
+        assert!((0..4).all(|_| pace.take(later).is_ok()) && pace.take(later).is_err());
+    }
 
     #[test]
     fn the_pause_grows_to_a_tenth_of_a_second() {

@@ -8,14 +8,18 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Connections accepted.
+    /// Connections accepted, those that were refused then included.
     pub accepted: u64,
     /// Connections that the program made and had the engine adopt.
     pub adopted: u64,
-    /// Connections and datagram peers that were not admitted.
-    pub refused: u64,
-    /// Accepts that failed for want of descriptors or memory.
+    /// Connections and datagram peers that were refused, by reason.
+    pub refused: Refused,
+    /// Accepts that failed for want of descriptors or memory, and connections that no thread could be
+    /// made for.
     pub accept_failed: u64,
+    /// How often such a want began. One that comes and goes is one, until all has been well for a
+    /// second.
+    pub shortages: u64,
     /// Datagram peers that got a session.
     pub datagram_peers: u64,
     /// Datagrams dropped: from peers beyond the table's limit, malformed, or not wanted.
@@ -94,13 +98,70 @@ reasons! {
     stopped: CloseReason::Stopped,
 }
 
+macro_rules! refusals {
+    ($($(#[$doc:meta])* $field:ident: $why:ident,)*) => {
+        /// How many connections and datagram peers were refused, by reason.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Refused {
+            $($(#[$doc])* pub $field: u64,)*
+        }
+
+        impl Refused {
+            /// All of them.
+            pub fn total(&self) -> u64 {
+                0 $(+ self.$field)*
+            }
+        }
+
+        /// Why a connection or a datagram peer is refused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Refusal {
+            $($why,)*
+        }
+
+        #[derive(Debug, Default)]
+        struct Refusals {
+            $($field: AtomicU64,)*
+        }
+
+        impl Refusals {
+            fn of(&self, why: Refusal) -> &AtomicU64 {
+                match why {
+                    $(Refusal::$why => &self.$field,)*
+                }
+            }
+
+            fn snapshot(&self) -> Refused {
+                Refused { $($field: self.$field.load(Relaxed),)* }
+            }
+        }
+    };
+}
+
+refusals! {
+    /// Beyond [`Limits::connections_max`](crate::limits::Limits::connections_max), on a server that does
+    /// not let them wait.
+    full: Full,
+    /// Beyond [`Limits::connections_per_source_max`](crate::limits::Limits::connections_per_source_max).
+    per_source: PerSource,
+    /// Not wanted by [`Server::admit`](crate::server::Server::admit), or it panicked. Datagram peers
+    /// too.
+    not_admitted: NotAdmitted,
+    /// No descriptor for them, on a server that does not let them wait.
+    no_descriptor: NoDescriptor,
+    /// No thread for them.
+    no_thread: NoThread,
+}
+
 /// The counters while they run. Nothing is ordered by them.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) accepted: AtomicU64,
     pub(crate) adopted: AtomicU64,
-    pub(crate) refused: AtomicU64,
+    refused: Refusals,
     pub(crate) accept_failed: AtomicU64,
+    pub(crate) shortages: AtomicU64,
     pub(crate) datagram_peers: AtomicU64,
     pub(crate) datagrams_dropped: AtomicU64,
     pub(crate) replies_guarded: AtomicU64,
@@ -115,6 +176,10 @@ pub(crate) struct Tally {
 impl Tally {
     pub(crate) fn add(counter: &AtomicU64) {
         counter.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn refused(&self, why: Refusal) {
+        Tally::add(self.refused.of(why));
     }
 
     pub(crate) fn opened(&self) {
@@ -134,8 +199,9 @@ impl Tally {
         Counters {
             accepted: self.accepted.load(Relaxed),
             adopted: self.adopted.load(Relaxed),
-            refused: self.refused.load(Relaxed),
+            refused: self.refused.snapshot(),
             accept_failed: self.accept_failed.load(Relaxed),
+            shortages: self.shortages.load(Relaxed),
             datagram_peers: self.datagram_peers.load(Relaxed),
             datagrams_dropped: self.datagrams_dropped.load(Relaxed),
             replies_guarded: self.replies_guarded.load(Relaxed),

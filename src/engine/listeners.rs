@@ -1,33 +1,38 @@
 //! Listeners on a worker: accepting, and leaving it alone for a while.
 
-use super::accept::{Accepts, back_off};
+use super::accept::{Accepted, Accepts};
 use super::datagrams::DatagramSocket;
+use super::refuse::Leaving;
 use super::worker::{Actor, Worker};
-use super::{Listening, MemoryListening, Tally};
-use crate::addr::Peer;
-use crate::poll::{Interest, Poll};
-use crate::sys;
-use crate::sys::errors::{AfterError, after_accept};
+use super::{Listening, MemoryListening};
+use crate::error::Error;
+use crate::poll::{Event, Interest, Poll};
 use std::io;
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A worker's listeners. All are in the poll, or none: because the gate is closed, or because
-/// descriptors are short.
+/// descriptors are short, or for the pace.
 pub(super) struct Doors {
     listeners: Vec<u64>,
     /// Those in memory are in no poll: they are looked at whenever the worker is awake.
     pub(super) memory: Vec<MemoryListening>,
     pub(super) open: bool,
-    /// How long the last shortage has kept them closed.
-    pause: Option<Duration>,
-    /// When to try again after a shortage.
-    pub(super) again: Option<Instant>,
+    /// When to try again, if it is a matter of time.
+    again: Option<Instant>,
+    /// Connections that are told why they are refused.
+    leaving: Option<Leaving>,
 }
 
 impl Doors {
     pub(super) fn new() -> Doors {
-        Doors { listeners: Vec::new(), memory: Vec::new(), open: true, pause: None, again: None }
+        Doors { listeners: Vec::new(), memory: Vec::new(), open: true, again: None, leaving: None }
+    }
+
+    /// When there is something to do, whatever comes.
+    pub(super) fn next(&self) -> Option<Instant> {
+        let leaving = self.leaving.as_ref().and_then(Leaving::next);
+        [self.again, leaving].into_iter().flatten().min()
     }
 
     #[cfg(test)]
@@ -46,53 +51,52 @@ impl Worker {
             let token = self.actors.insert(actor);
             return self.poll.change(socket.as_fd(), token, Interest::NONE, Interest::READ);
         }
+        if self.doors.leaving.is_none() {
+            self.doors.leaving = Leaving::new(&self.common.gate.on_full)?;
+            if let Some(leaving) = &self.doors.leaving {
+                self.poll.change(leaving.as_fd(), REFUSED, Interest::NONE, Interest::READ)?;
+            }
+        }
         let token = self.actors.insert(Actor::Listener(Box::new(listening)));
         self.doors.listeners.push(token);
         self.poll.share(socket.as_fd(), token)
     }
 
-    pub(super) fn accept(&mut self, token: u64) {
+    pub(super) fn accept(&mut self, event: Event) {
+        let (token, now) = (event.token, self.desk.turn.now);
         let mut accepts = Accepts::new();
-        while let Some(Actor::Listener(listening)) = self.actors.get(token) {
+        loop {
+            let Worker { actors, common, doors, .. } = self;
+            let Some(Actor::Listener(listening)) = actors.get(token) else { return };
             if !accepts.another(listening.socket.as_fd()) {
                 return;
             }
-            if !self.common.gate.try_enter() {
-                self.close_doors(None);
-                return;
-            }
-            match sys::io::accept(listening.socket.as_fd(), true) {
-                Ok((socket, from)) => {
-                    self.doors.pause = None;
-                    Tally::add(&self.common.tally.accepted);
-                    listening.tune(&socket);
-                    let trigger = listening.trigger;
-                    let peer = Peer::from_addr(listening.transport, from.to_canonical());
-                    let tally = &self.common.tally;
-                    let service = &listening.service;
-                    let session =
-                        peer.and_then(|peer| service.session_on(socket.as_fd(), peer, tally));
+            match common.accept(listening, true, doors.leaving.as_mut(), now) {
+                Accepted::Guest(socket, peer) => {
+                    common.gate.shortage.succeeded(now);
+                    let (ip, trigger) = (peer.ip(), listening.trigger);
+                    let session = listening.service.session_on(socket.as_fd(), peer, &common.tally);
                     match session {
                         Some(session) => self.add_stream(socket, session, trigger, false),
-                        None => self.common.gate.leave(),
+                        None => common.gate.leave_from(ip),
                     }
                 }
-                Err(error) => {
-                    self.common.gate.leave();
-                    match after_accept(&error) {
-                        AfterError::Wait => return,
-                        AfterError::Next => {}
-                        AfterError::BackOff => {
-                            Tally::add(&self.common.tally.accept_failed);
-                            let pause = back_off(self.doors.pause);
-                            self.doors.pause = Some(pause);
-                            self.close_doors(Some(self.desk.turn.now + pause));
-                            return;
-                        }
-                        AfterError::GiveUp => return self.drop_listener(token),
-                    }
+                Accepted::Settled => {}
+                Accepted::Nobody if !event.more => return,
+                Accepted::NotNow(until) => return self.close_doors(until),
+                broken @ (Accepted::Nobody | Accepted::Broken(_)) => {
+                    let error = broken.error();
+                    common.stop.fail(Error::new("accept on", &listening.endpoint, error));
+                    return self.drop_listener(token);
                 }
             }
+        }
+    }
+
+    /// Connections that were refused have something to be seen to.
+    pub(super) fn look_after_refused(&mut self) {
+        if let Some(leaving) = &mut self.doors.leaving {
+            leaving.look();
         }
     }
 
@@ -119,6 +123,9 @@ impl Worker {
 
     /// Puts them back once both are right.
     pub(super) fn reopen(&mut self) {
+        if let Some(leaving) = &mut self.doors.leaving {
+            leaving.expire(self.desk.turn.now);
+        }
         if !self.can_reopen() {
             return;
         }
@@ -157,3 +164,6 @@ impl Worker {
         }
     }
 }
+
+/// The token of those who were refused; no slot has it.
+pub(super) const REFUSED: u64 = u64::MAX - 1;

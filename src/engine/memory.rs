@@ -4,11 +4,9 @@
 //! stream is told whom to call: a [`Caller`], which orders the worker to look. A listener rings the
 //! worker's bell, and is looked at whenever the worker is awake.
 
-use super::Tally;
-use super::accept::ACCEPTS_PER_TURN;
+use super::accept::{ACCEPTS_PER_TURN, Accepted};
 use super::connection::{Desk, Wire};
 use super::worker::{Actor, Order, Worker, is_transient};
-use crate::addr::Peer;
 use crate::handler::Turn;
 use crate::mailbox::Mailbox;
 use crate::memory;
@@ -121,18 +119,19 @@ impl Worker {
             let mut listeners = self.doors.memory.iter();
             let next = listeners.find(|listening| listening.listener.has_waiting());
             let (true, Some(listening)) = (self.doors.open, next) else { return };
-            if !self.common.gate.try_enter() {
-                return self.close_doors(None);
-            }
-            // Another worker may have been faster.
-            let Some(socket) = listening.listener.accept_now() else {
-                return self.common.gate.leave();
-            };
-            let tally = &self.common.tally;
-            Tally::add(&tally.accepted);
-            match listening.service.session(Peer::memory(), tally) {
-                Some(session) => self.add_memory(socket, session),
-                None => self.common.gate.leave(),
+            let now = self.desk.turn.now;
+            match self.common.accept_memory(listening, now) {
+                Accepted::Guest(socket, peer) => {
+                    self.common.gate.shortage.succeeded(now);
+                    let ip = peer.ip();
+                    match listening.service.session(peer, &self.common.tally) {
+                        Some(session) => self.add_memory(socket, session),
+                        None => self.common.gate.leave_from(ip),
+                    }
+                }
+                Accepted::NotNow(until) => return self.close_doors(until),
+                Accepted::Settled => {}
+                Accepted::Nobody | Accepted::Broken(_) => return,
             }
         }
     }

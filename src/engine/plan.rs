@@ -1,7 +1,7 @@
 //! What passes between a server and its engine. Public by name only: the traits of the public engines
 //! mention it, and nobody outside can reach it.
 
-use super::{Gate, Stop, Tally};
+use super::{Gate, Refusal, Stop, Tally};
 use crate::addr::{Credentials, Endpoint, Peer, Transport};
 use crate::handler::{Letter, Outcome};
 use crate::limits::{Limits, Replies};
@@ -224,7 +224,7 @@ fn ask(tally: &Tally, hook: impl FnOnce() -> bool) -> bool {
         false
     });
     if !admitted {
-        Tally::add(&tally.refused);
+        tally.refused(Refusal::NotAdmitted);
     }
     admitted
 }

@@ -1,8 +1,10 @@
 //! Stopping: when it began, when patience ends, and who is still at work.
 
 use super::counters::Counters;
+use crate::error::Error;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What a server did, in the end.
@@ -21,11 +23,20 @@ pub struct Report {
 }
 
 /// The stop of one server. It begins once; a later one can only shorten the deadline.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Stop {
     inner: Mutex<Inner>,
     changed: Condvar,
     forced: AtomicU64,
+    /// What makes it stop of itself, if something does.
+    failure: OnceLock<Error>,
+    on_failure: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl fmt::Debug for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stop").field("inner", &self.inner).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -53,6 +64,26 @@ impl Stop {
     /// The deadline, once the stop has begun.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.lock().deadline
+    }
+
+    /// The server cannot go on. The first of several reasons counts.
+    pub(crate) fn fail(&self, error: Error) {
+        if self.failure.set(error).is_ok() {
+            if let Some(stop) = self.on_failure.get() {
+                stop();
+            }
+        }
+    }
+
+    /// Why the server stopped of itself, if it did.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.failure.get().map(Error::again)
+    }
+
+    /// What to do when something fails from now on.
+    pub(crate) fn on_failure(&self, stop: impl Fn() + Send + Sync + 'static) {
+        // A server starts once.
+        let _ = self.on_failure.set(Box::new(stop));
     }
 
     /// A session was cut off.

@@ -69,6 +69,10 @@ impl Berth {
         }
     }
 
+    pub(super) fn into_socket(self) -> Socket {
+        self.socket
+    }
+
     /// Tells the thread that the server is stopping, or that it is to stop sooner, wherever it waits.
     pub(super) fn stop(&self) {
         let first = !self.stopping.swap(true, Ordering::SeqCst);

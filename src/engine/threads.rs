@@ -7,26 +7,24 @@
 //!
 //! Datagram sockets have no connections: each is served by a [`Worker`] on a thread of its own.
 
-use super::accept::{ACCEPTS_PER_TURN, Accepts, back_off};
 use super::events::launch;
+use super::listeners::REFUSED;
+use super::refuse::Leaving;
 use super::slots::Slots;
 use super::thread::{Berth, Job, ThreadSession, run_blocking};
+use super::warden::Warden;
 use super::worker::{Address, Order, Worker};
-use super::{
-    Adoption, Common, Launch, Listening, MemoryListening, Plan, Running, Serve, Socket, Tally,
-    sealed,
-};
-use crate::addr::Peer;
+use super::{Adoption, Common, Launch, Plan, Running, Socket, Tally, sealed};
 use crate::mailbox::Bell;
 use crate::poll::{EventWaker, Interest, Poll};
 use crate::sys;
-use crate::sys::errors::{AfterError, after_accept};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A thread for each connection. The default engine.
 ///
@@ -115,8 +113,12 @@ impl sealed::Start for Threads {
         }
         let addresses = workers.iter().map(Worker::address).collect();
         let running = Arc::new(ThreadsRunning { house: house.clone(), addresses });
-        let (pause, again, accepting) = (None, None, true);
-        let warden = Warden { house, poll, listeners, memory, pause, again, accepting };
+        let leaving = Leaving::new(&common.gate.on_full)?;
+        if let Some(leaving) = &leaving {
+            poll.change(leaving.as_fd(), REFUSED, Interest::NONE, Interest::READ)?;
+        }
+        let (again, accepting) = (None, true);
+        let warden = Warden { house, poll, listeners, memory, leaving, again, accepting };
         for (index, worker) in workers.into_iter().enumerate() {
             let name = format!("sockeye-datagrams-{index}");
             if let Err(error) = launch(worker, &common, name) {
@@ -142,7 +144,7 @@ impl Running for ThreadsRunning {
         let berth = Berth::new(connection.socket, false, &self.house.common.limits);
         let session = (connection.make)(&berth.letters);
         Tally::add(&self.house.common.tally.adopted);
-        self.house.lodge(berth, Job::Session(session))
+        self.house.lodge(berth, Job::Session(session)).map_err(|unlodged| unlodged.error)
     }
 
     fn stop(&self) {
@@ -158,14 +160,14 @@ impl std::fmt::Debug for ThreadsRunning {
 }
 
 /// What the threads of one server share.
-struct House {
-    common: Arc<Common>,
-    bell: Arc<Bell>,
+pub(super) struct House {
+    pub(super) common: Arc<Common>,
+    pub(super) bell: Arc<Bell>,
     /// Every connection, so that it can be woken.
     berths: Mutex<Slots<Arc<Berth>>>,
     stack_bytes: usize,
     /// Counts from zero when the server stops: what quiet threads wait for.
-    stopped: OwnedFd,
+    pub(super) stopped: OwnedFd,
 }
 
 impl House {
@@ -174,14 +176,19 @@ impl House {
     }
 
     /// Gives a connection its thread. If it was accepted, its place at the gate is taken already; if
-    /// no thread can be made, that is given back and the connection is closed.
-    fn lodge(self: &Arc<House>, berth: Berth, job: Job) -> io::Result<()> {
+    /// no thread can be made, that is given back, and so is the socket.
+    pub(super) fn lodge(self: &Arc<House>, berth: Berth, job: Job) -> Result<(), Unlodged> {
         let berth = Arc::new(berth);
+        // Kept only for who is to be told: the thread closes the socket by dropping its berth.
+        let kept = self.common.gate.on_full.replies().then(|| berth.clone());
         let token = self.berths().insert(berth.clone());
         let (house, at_work) = (self.clone(), self.common.stop.enter());
         let builder =
             thread::Builder::new().name("sockeye".to_owned()).stack_size(self.stack_bytes);
-        let entered = !matches!(job, Job::Session(_));
+        let entered = match &job {
+            Job::Session(_) => None,
+            Job::Accepted(_, peer) | Job::Blocking(_, _, peer) => Some(peer.ip()),
+        };
         let guest = Guest { house: self.clone(), token, entered };
         let spawned = builder.spawn(move || {
             let _at_work = at_work;
@@ -213,16 +220,29 @@ impl House {
             }
             letters.close();
         });
-        spawned.map(drop)
+        match spawned {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let berth = kept.and_then(Arc::into_inner);
+                Err(Unlodged { error, socket: berth.map(Berth::into_socket) })
+            }
+        }
     }
+}
+
+/// A connection that no thread could be made for.
+pub(super) struct Unlodged {
+    error: io::Error,
+    /// Its socket, if its peer is to be told.
+    pub(super) socket: Option<Socket>,
 }
 
 /// A connection's place in the house and at the gate, given back however its thread ends.
 struct Guest {
     house: Arc<House>,
     token: u64,
-    /// It came through the gate; what is adopted does not.
-    entered: bool,
+    /// It came through the gate, from this address; what is adopted does not.
+    entered: Option<Option<IpAddr>>,
 }
 
 impl Guest {
@@ -235,8 +255,8 @@ impl Guest {
 impl Drop for Guest {
     fn drop(&mut self) {
         self.check_out();
-        if self.entered {
-            self.house.common.gate.leave();
+        if let Some(ip) = self.entered {
+            self.house.common.gate.leave_from(ip);
         }
         if self.house.common.stop.deadline().is_some() {
             self.house.bell.ring();
@@ -244,205 +264,13 @@ impl Drop for Guest {
     }
 }
 
-/// The thread that accepts, and that wakes the others when the server stops.
-struct Warden {
-    house: Arc<House>,
-    poll: Poll,
-    listeners: Vec<Listening>,
-    /// These are in no poll: they ring the bell.
-    memory: Vec<MemoryListening>,
-    pause: Option<Duration>,
-    again: Option<Instant>,
-    accepting: bool,
-}
-
-impl Warden {
-    fn run(mut self) {
-        while !self.house.is_stopping() {
-            self.house.bell.doze();
-            if self.accepting {
-                let waker = Waker::from(self.house.bell.clone());
-                self.memory.iter().for_each(|listening| listening.listener.watch(&waker));
-            }
-            // The stop may have begun before the announcement.
-            let timeout = if self.house.is_stopping() || self.can_reopen() {
-                Some(Duration::ZERO)
-            } else {
-                self.again.map(|again| again.saturating_duration_since(Instant::now()))
-            };
-            let waited = self.poll.wait(timeout);
-            self.house.bell.rise();
-            if waited.is_err() {
-                break;
-            }
-            for index in 0..self.poll.ready() {
-                let token = self.poll.event(index).token;
-                if token != u64::MAX {
-                    self.accept(token as usize);
-                }
-            }
-            self.accept_memory();
-            if self.can_reopen() {
-                self.set_accepting(true);
-            }
-        }
-        // The program may have the sockets as well: letting go of them does not end their events.
-        self.set_accepting(false);
-        self.listeners.clear();
-        self.memory.clear();
-        self.stop();
-    }
-
-    fn accept(&mut self, index: usize) {
-        let mut accepts = Accepts::new();
-        while accepts.another(self.listeners[index].socket.as_fd()) {
-            let listening = &self.listeners[index];
-            let common = &self.house.common;
-            if !common.gate.try_enter() {
-                return self.set_accepting(false);
-            }
-            match sys::io::accept(listening.socket.as_fd(), false) {
-                Ok((socket, from)) => {
-                    Tally::add(&common.tally.accepted);
-                    listening.tune(&socket);
-                    let lodged = self.house.receive(socket, from, listening);
-                    if lodged.is_ok() {
-                        self.pause = None;
-                        continue;
-                    }
-                    Tally::add(&common.tally.accept_failed);
-                    return self.back_off();
-                }
-                Err(error) => {
-                    common.gate.leave();
-                    match after_accept(&error) {
-                        AfterError::Wait => return,
-                        AfterError::Next => {}
-                        AfterError::BackOff => {
-                            Tally::add(&common.tally.accept_failed);
-                            return self.back_off();
-                        }
-                        AfterError::GiveUp => {
-                            let socket = listening.socket.clone();
-                            let (read, none) = (Interest::READ, Interest::NONE);
-                            let _ = self.poll.change(socket.as_fd(), index as u64, read, none);
-                            return;
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    fn accept_memory(&mut self) {
-        for _ in 0..ACCEPTS_PER_TURN {
-            let next = self.memory.iter().find(|listening| listening.listener.has_waiting());
-            let (true, Some(listening)) = (self.accepting, next) else { return };
-            let common = &self.house.common;
-            if !common.gate.try_enter() {
-                return self.set_accepting(false);
-            }
-            let Some(socket) = listening.listener.accept_now() else { return common.gate.leave() };
-            Tally::add(&common.tally.accepted);
-            let job = Job::Accepted(listening.service.clone(), Peer::memory());
-            let berth = Berth::new(Socket::Memory(socket), false, &common.limits);
-            if self.house.lodge(berth, job).is_err() {
-                Tally::add(&common.tally.accept_failed);
-                return self.back_off();
-            }
-        }
-    }
-
-    fn back_off(&mut self) {
-        let pause = back_off(self.pause);
-        self.pause = Some(pause);
-        self.set_accepting(false);
-        self.again = Some(Instant::now() + pause);
-    }
-
-    fn can_reopen(&self) -> bool {
-        !self.accepting
-            && self.again.is_none_or(|again| again <= Instant::now())
-            && self.house.common.gate.has_room()
-    }
-
-    fn set_accepting(&mut self, accepting: bool) {
-        if std::mem::replace(&mut self.accepting, accepting) == accepting {
-            return;
-        }
-        self.again = None;
-        let (from, to) = match accepting {
-            true => (Interest::NONE, Interest::READ),
-            false => (Interest::READ, Interest::NONE),
-        };
-        for (index, listening) in self.listeners.iter().enumerate() {
-            let _ = self.poll.change(listening.socket.as_fd(), index as u64, from, to);
-        }
-    }
-
-    /// Wakes every thread, also those that come late, until all are gone or patience ends.
-    fn stop(mut self) {
-        sys::io::signal(&self.house.stopped);
-        loop {
-            self.house.bell.doze();
-            // Read each time: a later stop may have shortened it.
-            let Some(deadline) = self.house.common.stop.deadline() else { return };
-            let berths: Vec<Arc<Berth>> = self.house.all_berths();
-            if berths.is_empty() {
-                return;
-            }
-            berths.iter().for_each(|berth| berth.stop());
-            drop(berths);
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.poll.wait(Some(left)).is_err() {
-                break;
-            }
-        }
-        for berth in self.house.all_berths() {
-            berth.force(&self.house.common.stop);
-        }
-    }
-}
-
 impl House {
-    fn is_stopping(&self) -> bool {
+    pub(super) fn is_stopping(&self) -> bool {
         self.common.stop.deadline().is_some()
     }
 
-    fn all_berths(&self) -> Vec<Arc<Berth>> {
+    pub(super) fn all_berths(&self) -> Vec<Arc<Berth>> {
         let berths = self.berths();
         berths.tokens().into_iter().filter_map(|token| berths.get(token).cloned()).collect()
-    }
-
-    fn receive(
-        self: &Arc<House>,
-        socket: OwnedFd,
-        from: crate::addr::AnyAddr,
-        listening: &Listening,
-    ) -> io::Result<()> {
-        let Some(peer) = Peer::from_addr(listening.transport, from.to_canonical()) else {
-            self.common.gate.leave();
-            return Ok(());
-        };
-        let service = listening.service.clone();
-        let (job, berth) = match &service.serve {
-            Serve::Sessions(_) => (Job::Accepted(service, peer), Ok(socket)),
-            // The handler owns its descriptor; the berth needs one to wake it by.
-            Serve::Blocking(_) => {
-                let second = socket.try_clone();
-                (Job::Blocking(socket, service, peer), second)
-            }
-        };
-        let blocking = matches!(job, Job::Blocking(..));
-        match berth {
-            Ok(socket) => {
-                let socket = Socket::Descriptor(socket);
-                self.lodge(Berth::new(socket, blocking, &self.common.limits), job)
-            }
-            Err(error) => {
-                self.common.gate.leave();
-                Err(error)
-            }
-        }
     }
 }

@@ -16,7 +16,7 @@ mod tests;
 
 use super::connection::{Desk, Wire};
 use super::datagrams::{DatagramPeer, DatagramSocket};
-use super::listeners::Doors;
+use super::listeners::{Doors, REFUSED};
 use super::memory::MemoryStream;
 use super::post::Rounds;
 use super::slots::Slots;
@@ -170,7 +170,7 @@ impl Worker {
             self.bell.rise();
             return Some(Duration::ZERO);
         }
-        let wakes = [self.timers.next(), self.doors.again, self.stop_by];
+        let wakes = [self.timers.next(), self.doors.next(), self.stop_by];
         let next = wakes.into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
@@ -207,8 +207,9 @@ impl Worker {
                     self.update(event.token);
                 }
             }
-            Some(Actor::Listener(_)) => self.accept(event.token),
+            Some(Actor::Listener(_)) => self.accept(event),
             Some(Actor::Datagrams(_)) => self.react_datagrams(event),
+            None if event.token == REFUSED => self.look_after_refused(),
             // The waker, or what is left of an event whose session is gone.
             Some(Actor::Memory(_) | Actor::Peer(_)) | None => {}
         }
@@ -334,12 +335,13 @@ impl Worker {
     fn conclude(&mut self, mut session: Box<Session>, unopened: bool) {
         let state = session.state();
         let entered = !state.is_datagram() && state.side == Side::Accepted;
+        let ip = session.peer().ip();
         let (reason, panicked) = session.conclude();
         if !unopened {
             self.common.tally.closed(&reason, panicked);
         }
         if entered {
-            self.common.gate.leave();
+            self.common.gate.leave_from(ip);
         }
     }
 

@@ -4,7 +4,7 @@ use super::connector::Connector;
 use crate::addr::{Endpoint, Peer, Transport};
 use crate::client::Client;
 use crate::codec::Codec;
-use crate::engine::{Adoption, Common, Counters, Report, Running, Socket};
+use crate::engine::{Adoption, Common, Counters, Gate, Report, Running, Socket};
 use crate::error::Error;
 use crate::handler::{Handler, Line, Remote, Side};
 use crate::memory;
@@ -12,7 +12,7 @@ use crate::session::Session;
 use crate::socket::{AnyStream, SocketFile};
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// A running server, or one that is about to start. Clones are the same server, and any thread may
@@ -28,8 +28,16 @@ pub struct ServerHandle {
 #[derive(Default)]
 struct Inner {
     started: OnceLock<Started>,
-    /// The deadline of a stop that came before the start.
-    stopped_early: Mutex<Option<Instant>>,
+    early: Mutex<Early>,
+}
+
+/// What was said before the start.
+#[derive(Default)]
+pub(super) struct Early {
+    /// The deadline of a stop.
+    stopped: Option<Instant>,
+    pub(super) paused: bool,
+    pub(super) connections_max: Option<usize>,
 }
 
 struct Started {
@@ -51,15 +59,33 @@ impl ServerHandle {
         endpoints: Vec<Endpoint>,
         files: Vec<SocketFile>,
     ) {
-        let early = self.inner.stopped_early.lock().unwrap_or_else(PoisonError::into_inner);
+        let early = self.early();
+        early.tell(&common.gate);
+        let server = Arc::downgrade(&self.inner);
+        common.stop.on_failure(move || {
+            if let Some(inner) = server.upgrade() {
+                ServerHandle { inner }.stop(FAILURE_PATIENCE);
+            }
+        });
         let (files, adopting) = (Mutex::new(files), RwLock::new(()));
         let connector = Connector::new(common.clone());
         let started = Started { running, common, endpoints, files, adopting, connector };
         // A builder starts once: it is consumed.
         let started = self.inner.started.get_or_init(|| started);
-        if let Some(deadline) = *early {
+        // It may have failed before it could be told so.
+        let failed = started.common.stop.failure().map(|_| Instant::now() + FAILURE_PATIENCE);
+        if let Some(deadline) = early.stopped.or(failed) {
             started.stop(deadline);
         }
+    }
+
+    pub(super) fn early(&self) -> MutexGuard<'_, Early> {
+        self.inner.early.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The gate, once there is one.
+    pub(super) fn gate(&self) -> Option<&Gate> {
+        self.inner.started.get().map(|started| &started.common.gate)
     }
 
     /// Where the server listens: numeric addresses, with the ports that the system chose for port 0.
@@ -216,10 +242,12 @@ impl ServerHandle {
         let now = Instant::now();
         let year = Duration::from_secs(365 * 24 * 3600);
         let deadline = now.checked_add(patience).unwrap_or(now + year);
-        let mut early = self.inner.stopped_early.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut early = self.early();
         match self.inner.started.get() {
             Some(started) => started.stop(deadline),
-            None => *early = Some(early.map_or(deadline, |earlier| earlier.min(deadline))),
+            None => {
+                early.stopped = Some(early.stopped.map_or(deadline, |other| other.min(deadline)));
+            }
         }
     }
 
@@ -232,10 +260,14 @@ impl ServerHandle {
     ///
     /// # Errors
     ///
-    /// None at present.
+    /// A listener that will never accept again (`EBADF`, `EINVAL`, `ENOTSOCK`), because something has
+    /// closed it or shut it down: then the server stops of itself, with a patience of five seconds.
     pub fn join(&self) -> Result<Report, Error> {
         let Some(started) = self.inner.started.get() else { return Ok(Report::default()) };
         let abandoned = started.common.stop.wait();
+        if let Some(error) = started.common.stop.failure() {
+            return Err(error);
+        }
         Ok(started.common.stop.report(started.common.tally.snapshot(), abandoned))
     }
 }
@@ -301,6 +333,9 @@ impl fmt::Debug for ServerHandle {
             .finish_non_exhaustive()
     }
 }
+
+/// How long sessions may take to finish when the server stops of itself.
+const FAILURE_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn not_running() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the server is not running")

@@ -29,6 +29,12 @@ pub(crate) fn after_accept(error: &io::Error) -> AfterError {
     }
 }
 
+/// Descriptors are short, of the process or of the system: one that is given up may be had again.
+pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE))
+}
+
 /// The machine has no such address, or not even its family.
 pub(crate) fn is_missing_here(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
@@ -78,17 +84,29 @@ mod tests {
     #[test]
     fn only_a_broken_listener_is_given_up() {
         let after = |errno: Errno| after_accept(&io::Error::from(errno));
-        for errno in [Errno::CONNABORTED, Errno::INTR, Errno::PROTO, Errno::PERM, Errno::NETDOWN] {
-            assert_eq!(after(errno), AfterError::Next, "{errno:?}");
-        }
-        for errno in [Errno::HOSTUNREACH, Errno::NETUNREACH, Errno::NOPROTOOPT, Errno::TIMEDOUT] {
+        let of_one_connection = [
+            Errno::CONNABORTED,
+            Errno::INTR,
+            Errno::PROTO,
+            Errno::PERM,
+            Errno::TIMEDOUT,
+            // What accept(2) lists as pending errors of the new connection's network.
+            Errno::NETDOWN,
+            Errno::NOPROTOOPT,
+            Errno::HOSTDOWN,
+            Errno::NONET,
+            Errno::HOSTUNREACH,
+            Errno::NETUNREACH,
+        ];
+        for errno in of_one_connection {
             assert_eq!(after(errno), AfterError::Next, "{errno:?}");
         }
         for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
             assert_eq!(after(errno), AfterError::BackOff, "{errno:?}");
         }
         assert_eq!(after(Errno::AGAIN), AfterError::Wait);
-        assert_eq!(after(Errno::INVAL), AfterError::GiveUp);
-        assert_eq!(after(Errno::BADF), AfterError::GiveUp);
+        for errno in [Errno::BADF, Errno::INVAL, Errno::NOTSOCK, Errno::OPNOTSUPP] {
+            assert_eq!(after(errno), AfterError::GiveUp, "{errno:?}");
+        }
     }
 }

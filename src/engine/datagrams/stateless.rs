@@ -6,7 +6,7 @@
 use super::way::Way;
 use super::{DatagramPeer, DatagramSocket};
 use crate::addr::{AnyAddr, Peer, Transport, UnixAddr};
-use crate::engine::Tally;
+use crate::engine::Refusal;
 use crate::engine::connection::Wire;
 use crate::engine::worker::{Actor, Worker};
 use crate::limits::Limits;
@@ -142,7 +142,7 @@ impl Worker {
         let state = peer.session.state();
         if state.peer.addr() != from {
             let Some(sender) = Peer::from_addr(state.peer.transport(), from.clone()) else {
-                Tally::add(&common.tally.refused);
+                common.tally.refused(Refusal::NotAdmitted);
                 return false;
             };
             state.peer = sender;

@@ -12,6 +12,7 @@ mod server;
 use crate::table::Table;
 use crowd::Crowd;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+pub use server::work;
 use server::{Account, Server};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Display;

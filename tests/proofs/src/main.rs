@@ -4,6 +4,7 @@
 //!     cargo run --release -p proofs -- connect
 //!     cargo run --release -p proofs -- lan_chat
 //!     cargo run --release -p proofs -- unix_start
+//!     cargo run --release -p proofs -- shortage
 //!
 //! A proof prints a table of what it measured beside what it allows, and fails if a row does.
 
@@ -13,6 +14,7 @@ mod connect;
 mod lan_chat;
 #[path = "../../namespace/mod.rs"]
 mod namespace;
+mod shortage;
 mod table;
 mod unix_start;
 
@@ -25,9 +27,12 @@ fn main() -> ExitCode {
         "chat" => chat::prove(),
         "connect" => connect::prove(),
         "lan_chat" => lan_chat::prove(),
+        "shortage" => shortage::prove(),
         "unix_start" => unix_start::prove(),
-        _ => Err("usage: cargo run --release -p proofs -- abuse|chat|connect|lan_chat|unix_start"
-            .to_owned()),
+        _ => Err(
+            "usage: cargo run --release -p proofs -- abuse|chat|connect|lan_chat|shortage|unix_start"
+                .to_owned(),
+        ),
     };
     match proved {
         Ok(true) => ExitCode::SUCCESS,
