@@ -18,7 +18,7 @@ use crate::addr::{AnyAddr, Peer, Transport};
 use crate::handler::Turn;
 use crate::poll::{Event, Interest};
 use crate::session::Session;
-use crate::sys::batch::{Abilities, Inbox, Outbox, Received, Source};
+use crate::sys::batch::{Abilities, Inbox, Lent, Outbox, Received, Source};
 use peers::{Peers, Shunned};
 use stateless::{Stateless, nobody};
 use std::cell::RefCell;
@@ -136,6 +136,7 @@ impl DatagramPeer {
             common,
             now: desk.turn.now,
             outbox: None,
+            lent: Lent::NOTHING,
             at_once: common.stateless,
         };
         desk.turn(&mut self.session, token, Wire::Datagrams(&way), act);
@@ -171,7 +172,7 @@ impl Worker {
                         taken += self.take_in(token, &inbox.get(index), outbox.as_ref());
                     }
                     if let Some(outbox) = outbox {
-                        self.send_off(token, &shared, outbox.get_mut());
+                        self.send_off(token, &shared, outbox.get_mut(), inbox.lent());
                     }
                     // There may be more; the poll knows.
                     if count < inbox.slots() {
@@ -190,10 +191,10 @@ impl Worker {
     }
 
     /// Sends the replies to a batch. What the kernel does not take now goes back to its session.
-    fn send_off(&mut self, token: u64, shared: &OwnedFd, outbox: &mut Outbox) {
-        send_out(shared.as_fd(), outbox, &self.common.tally);
+    fn send_off(&mut self, token: u64, shared: &OwnedFd, outbox: &mut Outbox, lent: Lent<'_>) {
+        send_out(shared.as_fd(), outbox, lent, &self.common.tally);
         let stateless = self.common.stateless;
-        while let Some((owner, message)) = outbox.pop() {
+        while let Some((owner, message)) = outbox.pop(lent) {
             let Worker { actors, desk, common, .. } = self;
             match actors.get_mut(owner) {
                 // Then the owner is no session.
@@ -225,10 +226,14 @@ impl Worker {
                 if self.common.stateless {
                     dropped = self.take_in_stateless(token, received, from, outbox);
                 } else {
+                    let (mut peer, lent) = (None, received.lent());
                     for message in messages {
-                        let peer = self.peer_of(token, from, received.source);
-                        let handled =
-                            peer.is_some_and(|peer| self.hand_in(peer, message, from, outbox));
+                        peer = match peer {
+                            Some(peer) if self.actors.get(peer).is_some() => Some(peer),
+                            _ => self.peer_of(token, from, received.source),
+                        };
+                        let handled = peer
+                            .is_some_and(|peer| self.hand_in(peer, message, from, outbox, lent));
                         dropped += usize::from(!handled);
                     }
                 }
@@ -257,6 +262,7 @@ impl Worker {
         message: &[u8],
         from: &AnyAddr,
         outbox: Option<&RefCell<Outbox>>,
+        lent: Lent<'_>,
     ) -> bool {
         let Worker { actors, desk, common, .. } = self;
         let Some(Actor::Peer(peer)) = actors.get_mut(token) else { return false };
@@ -267,6 +273,7 @@ impl Worker {
             common,
             now: desk.turn.now,
             outbox: outbox.map(|outbox| (outbox, token)),
+            lent,
             at_once: false,
         };
         let handled = desk.feed_message(&mut peer.session, token, Wire::Datagrams(&way), message);

@@ -8,7 +8,7 @@ mod outbox;
 mod tests;
 
 pub(crate) use inbox::{Inbox, Received};
-pub(crate) use outbox::Outbox;
+pub(crate) use outbox::{Lent, Outbox};
 
 use super::address::to_sock_addr;
 use super::control::{Attached, IP_SPACE};

@@ -154,6 +154,7 @@ impl Worker {
             common,
             now: desk.turn.now,
             outbox: outbox.map(|outbox| (outbox, sender)),
+            lent: received.lent(),
             at_once: true,
         };
         let handled = desk.feed_message(&mut peer.session, handler, Wire::Datagrams(&way), message);

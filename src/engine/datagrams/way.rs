@@ -3,7 +3,7 @@
 use crate::addr::AnyAddr;
 use crate::engine::{Common, Tally};
 use crate::sys;
-use crate::sys::batch::{Outbox, Source, send_from_now};
+use crate::sys::batch::{Lent, Outbox, Source, send_from_now};
 use std::cell::RefCell;
 use std::io;
 use std::net::IpAddr;
@@ -21,6 +21,8 @@ pub(crate) struct Way<'a> {
     pub(super) now: Instant,
     /// What leaves with others, and whose it is.
     pub(super) outbox: Option<(&'a RefCell<Outbox>, u64)>,
+    /// What may be sent back from where it was received.
+    pub(super) lent: Lent<'a>,
     /// What the kernel does not take at once is lost: nobody would know later where it was to go.
     pub(super) at_once: bool,
 }
@@ -62,15 +64,15 @@ impl Way<'_> {
         bytes: &[u8],
         to: &AnyAddr,
     ) -> io::Result<usize> {
-        if outbox.push(bytes, to, self.source, owner)? {
+        if outbox.push(bytes, to, self.source, owner, self.lent)? {
             return Ok(bytes.len());
         }
-        send_out(self.socket, outbox, &self.common.tally);
+        send_out(self.socket, outbox, self.lent, &self.common.tally);
         if !outbox.is_empty() {
             // Nothing overtakes what is in it.
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        match outbox.takes(bytes.len()) && outbox.push(bytes, to, self.source, owner)? {
+        match outbox.takes(bytes.len()) && outbox.push(bytes, to, self.source, owner, self.lent)? {
             true => Ok(bytes.len()),
             false => self.send_now(bytes, to),
         }
@@ -89,9 +91,9 @@ impl Way<'_> {
 }
 
 /// Sends what waits, as far as the kernel takes it now. What cannot be sent at all is dropped.
-pub(super) fn send_out(socket: BorrowedFd<'_>, outbox: &mut Outbox, tally: &Tally) {
+pub(super) fn send_out(socket: BorrowedFd<'_>, outbox: &mut Outbox, lent: Lent<'_>, tally: &Tally) {
     let mut told = false;
-    while let Err(error) = outbox.send(socket) {
+    while let Err(error) = outbox.send(socket, lent) {
         match error.kind() {
             io::ErrorKind::Interrupted => {}
             io::ErrorKind::WouldBlock => break,
@@ -99,7 +101,7 @@ pub(super) fn send_out(socket: BorrowedFd<'_>, outbox: &mut Outbox, tally: &Tall
             // One datagram that cannot be sent says nothing about the next.
             _ => {
                 told = false;
-                let _ = outbox.pop();
+                let _ = outbox.pop(lent);
                 Tally::add(&tally.replies_dropped);
             }
         }

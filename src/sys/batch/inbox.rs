@@ -2,7 +2,7 @@
 
 use super::super::address::from_sock_addr;
 use super::super::control::{Control, Controls, IP_SPACE};
-use super::{NAME_BYTES, PAGE, Source, V4_BYTES};
+use super::{Lent, NAME_BYTES, PAGE, Source, V4_BYTES};
 use crate::addr::AnyAddr;
 use socket2::{SockAddr, SockAddrStorage};
 use std::io;
@@ -35,12 +35,22 @@ pub(crate) struct Received<'a> {
     pub(crate) source: Option<Source>,
     /// It is several datagrams of this length, the last of which may be shorter; 0 if it is one.
     segment: usize,
+    inbox: &'a [u8],
 }
 
 impl<'a> Received<'a> {
     /// Whether the kernel has not cut it.
     pub(crate) fn is_whole(&self) -> bool {
         self.length == self.bytes.len()
+    }
+
+    /// What may be sent back from where it is.
+    pub(crate) fn lent(&self) -> Lent<'a> {
+        if self.segment == 0 || self.segment >= self.bytes.len() {
+            return Lent::new(self.inbox, 0..0);
+        }
+        let start = self.bytes.as_ptr() as usize - self.inbox.as_ptr() as usize;
+        Lent::new(self.inbox, start..start + self.bytes.len())
     }
 
     /// The datagrams that it is.
@@ -89,6 +99,11 @@ impl Inbox {
         Inbox { bytes, base, slot_bytes, names, headers, _vectors: vectors, controls, received }
     }
 
+    /// For what was lent while its datagrams were handed in.
+    pub(crate) fn lent(&self) -> Lent<'_> {
+        Lent::new(&self.bytes, 0..0)
+    }
+
     /// How many datagrams there is room for.
     pub(crate) fn slots(&self) -> usize {
         self.headers.len()
@@ -132,7 +147,7 @@ impl Inbox {
             0 => (None, 0),
             filled => self.beside(index, filled as _),
         };
-        Received { bytes, length, from, source, segment }
+        Received { bytes, length, from, source, segment, inbox: &self.bytes }
     }
 
     /// Where to answer from, and the length of the datagrams that this one is.

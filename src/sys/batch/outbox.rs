@@ -15,6 +15,7 @@ pub(crate) struct Outbox {
     bytes: Box<[u8]>,
     names: Box<[libc::sockaddr_storage]>,
     headers: Box<[libc::mmsghdr]>,
+    /// How long each run is; where it lies is written just before it is sent.
     vectors: Box<[libc::iovec]>,
     controls: Box<[Attached<IP_SPACE>]>,
     runs: Box<[Run]>,
@@ -26,11 +27,39 @@ pub(crate) struct Outbox {
     segment_max: usize,
 }
 
+/// The memory of an inbox: what goes back as it came is sent from there.
+///
+/// It is lent anew to each call that needs it, so the box keeps places and no pointers.
+#[derive(Clone, Copy)]
+pub(crate) struct Lent<'a> {
+    inbox: &'a [u8],
+    /// Where datagrams lie one behind the other. Others are copied: many of them make one run.
+    start: usize,
+    end: usize,
+}
+
+impl<'a> Lent<'a> {
+    pub(crate) const NOTHING: Lent<'static> = Lent { inbox: &[], start: 0, end: 0 };
+
+    pub(super) fn new(inbox: &'a [u8], slot: Range<usize>) -> Lent<'a> {
+        Lent { inbox, start: slot.start, end: slot.end }
+    }
+
+    /// Where these bytes lie, if they may stay there.
+    fn place(&self, bytes: &[u8]) -> Option<usize> {
+        let place = (bytes.as_ptr() as usize).checked_sub(self.inbox.as_ptr() as usize)?;
+        let within = self.start <= place && place + bytes.len() <= self.end;
+        (within && !bytes.is_empty()).then_some(place)
+    }
+}
+
 /// Datagrams with one header, one after the other in the bytes.
 #[derive(Clone, Copy, Default)]
 struct Run {
     /// Whose they are, for the caller.
     owner: u64,
+    /// They lie in the inbox.
+    lent: bool,
     start: usize,
     /// How long each is; the last may be shorter.
     segment: usize,
@@ -94,12 +123,14 @@ impl Outbox {
         to: &AnyAddr,
         source: Option<Source>,
         owner: u64,
+        lent: Lent<'_>,
     ) -> io::Result<bool> {
-        let end = self.used + bytes.len();
-        if end > self.bytes.len() {
+        let place = lent.place(bytes);
+        if place.is_none() && self.used + bytes.len() > self.bytes.len() {
             return Ok(false);
         }
-        if !self.is_empty() && self.runs[self.count - 1].owner == owner && self.join(bytes)? {
+        let joins = !self.is_empty() && self.runs[self.count - 1].owner == owner;
+        if joins && self.join(bytes, place)? {
             return Ok(true);
         }
         let index = self.count;
@@ -115,32 +146,43 @@ impl Outbox {
             control.source(source.ip, source.interface)?;
             attach(header, control.as_bytes());
         }
-        let place = &mut self.bytes[self.used..end];
-        place.copy_from_slice(bytes);
-        let vector = &mut self.vectors[index];
-        *vector = libc::iovec { iov_base: place.as_mut_ptr().cast(), iov_len: bytes.len() };
+        self.vectors[index].iov_len = bytes.len();
         self.runs[index] = Run {
             owner,
-            start: self.used,
+            lent: place.is_some(),
+            start: place.unwrap_or(self.used),
             segment: bytes.len(),
             count: 1,
             open: (1..=self.segment_max).contains(&bytes.len()),
             source_bytes: header.msg_controllen as _,
         };
         self.count += 1;
-        self.used = end;
+        if place.is_none() {
+            self.copy(bytes);
+        }
         Ok(true)
     }
 
-    /// Adds a datagram to the last run, if that can be.
-    fn join(&mut self, bytes: &[u8]) -> io::Result<bool> {
+    /// There is room.
+    fn copy(&mut self, bytes: &[u8]) {
+        let end = self.used + bytes.len();
+        self.bytes[self.used..end].copy_from_slice(bytes);
+        self.used = end;
+    }
+
+    /// Adds a datagram to the last run, if that can be; `place` is where it lies in the inbox.
+    fn join(&mut self, bytes: &[u8], place: Option<usize>) -> io::Result<bool> {
         let index = self.count - 1;
         let (run, vector) = (&mut self.runs[index], &mut self.vectors[index]);
         let length = vector.iov_len + bytes.len();
         let fits = (1..=run.segment).contains(&bytes.len())
             && run.count < JOINED_MAX
             && length <= JOINED_BYTES_MAX;
-        if !run.open || !fits {
+        let behind = match place {
+            Some(place) => run.lent && place == run.start + vector.iov_len,
+            None => !run.lent,
+        };
+        if !run.open || !fits || !behind {
             return Ok(false);
         }
         if run.count == 1 {
@@ -152,13 +194,25 @@ impl Outbox {
             control.segment_bytes(run.segment as u16)?;
             attach(&mut self.headers[index].msg_hdr, control.as_bytes());
         }
-        let end = self.used + bytes.len();
-        self.bytes[self.used..end].copy_from_slice(bytes);
         vector.iov_len = length;
         run.count += 1;
         run.open = bytes.len() == run.segment;
-        self.used = end;
+        if place.is_none() {
+            self.copy(bytes);
+        }
         Ok(true)
+    }
+
+    /// Writes where the runs that wait lie.
+    fn aim(&mut self, lent: Lent<'_>) {
+        for (run, vector) in
+            self.runs.iter().zip(&mut self.vectors).take(self.count).skip(self.next)
+        {
+            let memory = if run.lent { lent.inbox } else { &*self.bytes };
+            // Shorter only if another inbox was lent than before: then nothing is read that is not there.
+            let run = memory.get(run.start..run.start + vector.iov_len).unwrap_or_default();
+            *vector = libc::iovec { iov_base: run.as_ptr().cast_mut().cast(), iov_len: run.len() };
+        }
     }
 
     /// Sends what waits, without waiting, as far as the kernel takes it: sendmmsg(2).
@@ -166,12 +220,14 @@ impl Outbox {
     /// # Errors
     ///
     /// The first datagram that is left cannot be sent, or with `WouldBlock` not now.
-    pub(crate) fn send(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+    pub(crate) fn send(&mut self, socket: BorrowedFd<'_>, lent: Lent<'_>) -> io::Result<()> {
         while !self.is_empty() {
+            self.aim(lent);
             let waiting = &mut self.headers[self.next..self.count];
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-            // SAFETY: the headers point to names, vectors, bytes and control messages of ours, written
-            // by `push`.
+            // SAFETY: the headers point to names, vectors and control messages of ours, written by
+            // `push`, and the vectors to bytes of ours or to those lent, which outlive the call. The
+            // kernel only reads them.
             let sent = unsafe {
                 let count = waiting.len() as libc::c_uint;
                 libc::sendmmsg(socket.as_raw_fd(), waiting.as_mut_ptr(), count, flags as _)
@@ -179,7 +235,7 @@ impl Outbox {
             match usize::try_from(sent).map_err(|_| io::Error::last_os_error()) {
                 Ok(sent) => self.next += sent,
                 Err(error) if self.runs[self.next].count > 1 && cannot_cut(&error) => {
-                    self.send_apart(socket, &error)?;
+                    self.send_apart(socket, lent, &error)?;
                 }
                 Err(error) => return Err(error),
             }
@@ -190,10 +246,16 @@ impl Outbox {
 
     /// Sends the datagrams of the next run one by one. If that helps, such ones are not joined again.
     #[cold]
-    fn send_apart(&mut self, socket: BorrowedFd<'_>, refusal: &io::Error) -> io::Result<()> {
+    fn send_apart(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        lent: Lent<'_>,
+        refusal: &io::Error,
+    ) -> io::Result<()> {
         let index = self.next;
         let Run { segment, source_bytes, .. } = self.runs[index];
         while self.next == index {
+            self.aim(lent);
             let whole = self.vectors[index].iov_len;
             self.vectors[index].iov_len = whole.min(segment);
             let header = &mut self.headers[index].msg_hdr;
@@ -225,7 +287,6 @@ impl Outbox {
         run.start += length;
         run.count -= 1;
         vector.iov_len -= length;
-        vector.iov_base = self.bytes[run.start..].as_mut_ptr().cast();
         match run.count {
             0 => self.next += 1,
             1 => self.headers[self.next].msg_hdr.msg_controllen = run.source_bytes as _,
@@ -240,13 +301,14 @@ impl Outbox {
     }
 
     /// Takes the first datagram out that is left, with its owner.
-    pub(crate) fn pop(&mut self) -> Option<(u64, &[u8])> {
+    pub(crate) fn pop<'a>(&'a mut self, lent: Lent<'a>) -> Option<(u64, &'a [u8])> {
         if self.is_empty() {
             return None;
         }
-        let owner = self.runs[self.next].owner;
+        let Run { owner, lent: is_lent, .. } = self.runs[self.next];
         let range = self.advance();
-        Some((owner, &self.bytes[range]))
+        let memory = if is_lent { lent.inbox } else { &*self.bytes };
+        Some((owner, memory.get(range).unwrap_or_default()))
     }
 
     #[cfg(test)]

@@ -34,13 +34,13 @@ fn what_waits_leaves_together_and_what_does_not_is_handed_back() {
         let to = |socket: &UdpSocket| AnyAddr::Ip(socket.local_addr().unwrap());
         let mut outbox = Outbox::new(4, 16, false);
         for round in 0..3 {
-            assert!(outbox.push(b"first", &to(one), None, 1).unwrap());
-            assert!(outbox.push(b"second", &to(other), None, 2).unwrap());
-            assert!(!outbox.push(b"third!", &to(one), None, 1).unwrap(), "17 bytes");
-            assert!(outbox.push(b"", &to(one), None, 1).unwrap());
-            assert!(outbox.push(b"last", &to(one), None, 3).unwrap());
-            assert!(!outbox.push(b"", &to(one), None, 1).unwrap(), "five");
-            outbox.send(from.as_fd()).unwrap();
+            assert!(outbox.push(b"first", &to(one), None, 1, Lent::NOTHING).unwrap());
+            assert!(outbox.push(b"second", &to(other), None, 2, Lent::NOTHING).unwrap());
+            assert!(!outbox.push(b"third!", &to(one), None, 1, Lent::NOTHING).unwrap(), "17 bytes");
+            assert!(outbox.push(b"", &to(one), None, 1, Lent::NOTHING).unwrap());
+            assert!(outbox.push(b"last", &to(one), None, 3, Lent::NOTHING).unwrap());
+            assert!(!outbox.push(b"", &to(one), None, 1, Lent::NOTHING).unwrap(), "five");
+            outbox.send(from.as_fd(), Lent::NOTHING).unwrap();
             assert!(outbox.is_empty(), "round {round}");
             let mut bytes = [0; 16];
             for (socket, text) in [(one, "first"), (other, "second"), (one, ""), (one, "last")] {
@@ -54,13 +54,13 @@ fn what_waits_leaves_together_and_what_does_not_is_handed_back() {
         // A broadcast is not allowed unless it was asked for.
         if from.local_addr().unwrap().is_ipv4() {
             let everybody = AnyAddr::Ip("255.255.255.255:9".parse().unwrap());
-            outbox.push(b"good", &to(one), None, 1).unwrap();
-            outbox.push(b"bad", &everybody, None, 2).unwrap();
-            outbox.push(b"left", &to(one), None, 3).unwrap();
-            outbox.send(from.as_fd()).unwrap_err();
-            assert_eq!(outbox.pop(), Some((2, &b"bad"[..])));
-            outbox.send(from.as_fd()).unwrap();
-            assert_eq!(outbox.pop(), None);
+            outbox.push(b"good", &to(one), None, 1, Lent::NOTHING).unwrap();
+            outbox.push(b"bad", &everybody, None, 2, Lent::NOTHING).unwrap();
+            outbox.push(b"left", &to(one), None, 3, Lent::NOTHING).unwrap();
+            outbox.send(from.as_fd(), Lent::NOTHING).unwrap_err();
+            assert_eq!(outbox.pop(Lent::NOTHING), Some((2, &b"bad"[..])));
+            outbox.send(from.as_fd(), Lent::NOTHING).unwrap();
+            assert_eq!(outbox.pop(Lent::NOTHING), None);
         }
     }
 }
@@ -103,10 +103,10 @@ fn datagrams_of_one_length_to_one_receiver_leave_and_come_as_one_buffer() {
             let mut sent: Vec<Vec<u8>> = (0..65).map(|n| vec![n; 300]).collect();
             sent.extend([vec![1; 200], vec![2; 100], vec![3; 200], vec![], vec![], vec![4; 9]]);
             for message in &sent {
-                assert!(outbox.push(message, &name, source, 7).unwrap());
+                assert!(outbox.push(message, &name, source, 7, Lent::NOTHING).unwrap());
             }
             assert_eq!(outbox.calls(), 7, "64, 300 and 200, 100, 200, two empty ones, the last");
-            outbox.send(from.as_fd()).unwrap();
+            outbox.send(from.as_fd(), Lent::NOTHING).unwrap();
             let mut got = Vec::new();
             while got.len() < sent.len() {
                 for index in 0..inbox.receive(to.as_fd()).unwrap() {
@@ -122,9 +122,9 @@ fn datagrams_of_one_length_to_one_receiver_leave_and_come_as_one_buffer() {
             assert!(got == sent, "{at} {round}");
         }
         abilities.disable(to.as_fd());
-        outbox.push(b"one", &name, source, 7).unwrap();
-        outbox.push(b"two", &name, source, 7).unwrap();
-        outbox.send(from.as_fd()).unwrap();
+        outbox.push(b"one", &name, source, 7, Lent::NOTHING).unwrap();
+        outbox.push(b"two", &name, source, 7, Lent::NOTHING).unwrap();
+        outbox.send(from.as_fd(), Lent::NOTHING).unwrap();
         assert_eq!(inbox.receive(to.as_fd()).unwrap(), 2);
     }
 }
@@ -140,32 +140,80 @@ fn what_the_kernel_does_not_cut_leaves_one_by_one() {
     let mut bytes = vec![0; 70_000];
     for segment in [600, 500] {
         for n in 0..3 {
-            outbox.push(&vec![n; segment], &name, None, 1).unwrap();
+            outbox.push(&vec![n; segment], &name, None, 1, Lent::NOTHING).unwrap();
         }
         assert_eq!(outbox.calls(), 1);
         // What is attached is shorter than it says, which is as bad (`EINVAL`).
         outbox.headers_for_tests()[0].msg_hdr.msg_controllen = 17;
-        outbox.send(from.as_fd()).unwrap();
+        outbox.send(from.as_fd(), Lent::NOTHING).unwrap();
         for n in 0..3 {
             assert_eq!(to.recv(&mut bytes).unwrap(), segment);
             assert_eq!(bytes[0], n);
         }
         // Such long ones are not joined any more.
-        outbox.push(&vec![0; segment], &name, None, 1).unwrap();
-        outbox.push(&vec![0; segment], &name, None, 1).unwrap();
+        outbox.push(&vec![0; segment], &name, None, 1, Lent::NOTHING).unwrap();
+        outbox.push(&vec![0; segment], &name, None, 1, Lent::NOTHING).unwrap();
         assert_eq!(outbox.calls(), 2);
         outbox.clear();
     }
     // A run that nobody may be sent: each is handed back, and the next one leaves.
-    outbox.push(b"no", &everybody, None, 1).unwrap();
-    outbox.push(b"nor", &everybody, None, 1).unwrap();
-    outbox.push(b"x", &everybody, None, 2).unwrap();
-    outbox.push(b"y", &everybody, None, 2).unwrap();
-    outbox.push(b"yes", &name, None, 3).unwrap();
+    outbox.push(b"no", &everybody, None, 1, Lent::NOTHING).unwrap();
+    outbox.push(b"nor", &everybody, None, 1, Lent::NOTHING).unwrap();
+    outbox.push(b"x", &everybody, None, 2, Lent::NOTHING).unwrap();
+    outbox.push(b"y", &everybody, None, 2, Lent::NOTHING).unwrap();
+    outbox.push(b"yes", &name, None, 3, Lent::NOTHING).unwrap();
     for (owner, message) in [(1, "no"), (1, "nor"), (2, "x"), (2, "y")] {
-        outbox.send(from.as_fd()).unwrap_err();
-        assert_eq!(outbox.pop(), Some((owner, message.as_bytes())));
+        outbox.send(from.as_fd(), Lent::NOTHING).unwrap_err();
+        assert_eq!(outbox.pop(Lent::NOTHING), Some((owner, message.as_bytes())));
     }
-    outbox.send(from.as_fd()).unwrap();
+    outbox.send(from.as_fd(), Lent::NOTHING).unwrap();
     assert_eq!(to.recv(&mut bytes).unwrap(), 3);
+}
+
+#[test]
+fn what_came_as_one_buffer_goes_back_from_there() {
+    let (to, from) = (UdpSocket::bind("127.0.0.1:0"), UdpSocket::bind("127.0.0.1:0"));
+    let (to, from) = (to.unwrap(), from.unwrap());
+    let name = AnyAddr::Ip(to.local_addr().unwrap());
+    let inbox: Vec<u8> = (0..1000).map(|byte| byte as u8).collect();
+    let lent = Lent::new(&inbox, 100..550);
+    let copied = vec![9; 100];
+    let mut outbox = Outbox::new(8, 150, true);
+    let hear = |expected: &[u8]| {
+        let mut bytes = [0; 1000];
+        let length = to.recv(&mut bytes).unwrap();
+        assert_eq!(&bytes[..length], expected);
+    };
+    let piece = |at: usize| &inbox[at..(at + 100).min(550)];
+    for refuse in [false, true] {
+        // Four behind one another and the short last one; one that was left out; one from elsewhere.
+        for at in [100, 200, 300, 400, 500, 300] {
+            assert!(outbox.push(piece(at), &name, None, 7, lent).unwrap());
+        }
+        assert!(outbox.push(&copied, &name, None, 7, lent).unwrap());
+        assert!(!outbox.push(&inbox[500..600], &name, None, 7, lent).unwrap(), "it is copied");
+        assert!(outbox.push(piece(400), &name, None, 8, lent).unwrap());
+        assert_eq!(outbox.calls(), if refuse { 9 - 1 } else { 4 });
+        if !refuse {
+            outbox.headers_for_tests()[0].msg_hdr.msg_controllen = 17;
+        }
+        outbox.send(from.as_fd(), lent).unwrap();
+        for at in [100, 200, 300, 400, 500, 300] {
+            hear(piece(at));
+        }
+        hear(&copied);
+        hear(piece(400));
+    }
+    // Handed back, too.
+    let everybody = AnyAddr::Ip("255.255.255.255:9".parse().unwrap());
+    let mut outbox = Outbox::new(8, 150, true);
+    for at in [100, 200] {
+        outbox.push(piece(at), &everybody, None, 7, lent).unwrap();
+    }
+    outbox.push(&copied, &everybody, None, 8, lent).unwrap();
+    for (owner, bytes) in [(7, piece(100)), (7, piece(200)), (8, &copied[..])] {
+        outbox.send(from.as_fd(), lent).unwrap_err();
+        assert_eq!(outbox.pop(lent), Some((owner, bytes)));
+    }
+    assert!(outbox.is_empty());
 }
