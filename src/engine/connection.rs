@@ -236,19 +236,22 @@ impl Desk {
         session.take_back(message, &self.turn, &mut self.spare);
     }
 
-    /// Gives the session a datagram. False if it was not handled.
+    /// Gives the session a datagram. Says whether it was handled, and whether there is nothing to ask the
+    /// session for now.
     pub(crate) fn feed_message(
         &mut self,
         session: &mut Session,
         token: u64,
         wire: Wire<'_>,
         message: &[u8],
-    ) -> bool {
+    ) -> (bool, bool) {
         let Desk { turn, spare, frames_per_turn, .. } = self;
         turn.begin(token, *frames_per_turn, message);
         let handled = session.receive_message(message, turn);
-        settle(session, turn, message, spare, wire);
-        handled
+        // Who has just answered is steady. To look at it costs as much as the rest of the turn: its flags
+        // were written a moment ago, and not as wide as they are read.
+        let steady = settle(session, turn, message, spare, wire) || session.is_steady();
+        (handled, steady)
     }
 }
 
@@ -291,17 +294,26 @@ impl Wire<'_> {
     }
 }
 
-/// Writes what the session has to say; `input` is what it was given in this turn.
+/// Writes what the session has to say; `input` is what it was given in this turn. True if that was an
+/// answer and all of it has left: the session is steady then.
 #[inline(always)]
-fn settle(session: &mut Session, turn: &mut Turn, input: &[u8], spare: &mut Spare, wire: Wire<'_>) {
+fn settle(
+    session: &mut Session,
+    turn: &mut Turn,
+    input: &[u8],
+    spare: &mut Spare,
+    wire: Wire<'_>,
+) -> bool {
     if turn.out.is_empty() && session.has_nothing_to_say() {
-        return;
+        return false;
     }
-    match session.answer(turn, input, |bytes| wire.send(bytes)) {
-        Answer::Sent => {}
-        Answer::Begun(written) => settle_any(session, turn, input, spare, wire, Some(written)),
-        Answer::Other => settle_any(session, turn, input, spare, wire, None),
-    }
+    let written = match session.answer(turn, input, |bytes| wire.send(bytes)) {
+        Answer::Sent => return true,
+        Answer::Begun(written) => Some(written),
+        Answer::Other => None,
+    };
+    settle_any(session, turn, input, spare, wire, written);
+    false
 }
 
 /// Lets the handler say more while the kernel takes it. A handler that never ends is stopped after a

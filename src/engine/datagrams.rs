@@ -276,8 +276,9 @@ impl Worker {
             lent,
             at_once: false,
         };
-        let handled = desk.feed_message(&mut peer.session, token, Wire::Datagrams(&way), message);
-        if !peer.session.is_steady() {
+        let (handled, steady) =
+            desk.feed_message(&mut peer.session, token, Wire::Datagrams(&way), message);
+        if !steady {
             self.update(token);
         }
         handled

@@ -157,8 +157,9 @@ impl Worker {
             lent: received.lent(),
             at_once: true,
         };
-        let handled = desk.feed_message(&mut peer.session, handler, Wire::Datagrams(&way), message);
-        if !peer.session.is_steady() {
+        let (handled, steady) =
+            desk.feed_message(&mut peer.session, handler, Wire::Datagrams(&way), message);
+        if !steady {
             self.update(handler);
         }
         handled
