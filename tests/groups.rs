@@ -4,11 +4,12 @@ mod matrix;
 
 use matrix::{Cell, Kind, Wire, eventually, name, next, on_datagrams, on_kinds, on_streams, stop};
 use sockeye::codec::{Codec, Edge, Found, FrameError, Lines};
+use sockeye::engine::AnyEngine;
 use sockeye::handler::{
     CloseReason, Context, Group, Handler, Membership, OnSlow, Outcome, Remote, SendError,
 };
 use sockeye::limits::Limits;
-use sockeye::server::ServerHandle;
+use sockeye::server::{Server, ServerHandle};
 use sockeye::socket::Options;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -90,10 +91,14 @@ impl Room {
     }
 
     fn with(cell: &Cell, group: Group<Lines>, also: Option<&str>) -> Room {
+        let server = also.into_iter().fold(cell.server(), |server, endpoint| server.and(endpoint));
+        Room::on(server, group)
+    }
+
+    fn on(server: Server<(), AnyEngine>, group: Group<Lines>) -> Room {
         let (sender, told) = mpsc::channel();
         let gate = Arc::new(Mutex::new(()));
         let (room, handlers_gate) = (group.clone(), gate.clone());
-        let server = also.into_iter().fold(cell.server(), |server, endpoint| server.and(endpoint));
         let server = server.codec(Lines::at_most(100_000)).serve_with(move |_| Talker {
             group: room.clone(),
             seat: None,
@@ -294,20 +299,9 @@ fn a_member_that_does_not_read_misses_and_catches_up(cell: &Cell) {
 /// What was not offered to the kernel yet is not what the peer did not read.
 fn who_reads_is_not_slow_however_little_may_wait(cell: &Cell) {
     const LINES: usize = 200;
-    let group = chat();
-    let shared = group.clone();
-    let (sender, told) = mpsc::channel();
-    let gate = Arc::new(Mutex::new(()));
-    let handlers_gate = gate.clone();
     let mut limits = Limits::default();
     limits.output_bytes_max = 4_000;
-    let server = cell.server().limits(limits).codec(Lines::default()).serve_with(move |_| Talker {
-        group: shared.clone(),
-        seat: None,
-        told: sender.clone(),
-        gate: handlers_gate.clone(),
-    });
-    let room = Room { server: server.unwrap(), group, told, gate };
+    let room = Room::on(cell.server().limits(limits), chat());
     let (mut ann, _) = room.enter(cell);
     let shut = room.gate.lock().unwrap();
     ann.say("wait\n");
@@ -332,20 +326,8 @@ fn who_reads_is_not_slow_however_little_may_wait(cell: &Cell) {
 
 /// The last thing that is said: nothing that comes later helps the rest out.
 fn what_the_kernel_does_not_take_at_once_follows(cell: &Cell) {
-    let group = chat();
-    let shared = group.clone();
-    let (sender, told) = mpsc::channel();
-    let gate = Arc::new(Mutex::new(()));
-    let handlers_gate = gate.clone();
     let options = Options::new().send_buffer(4096);
-    let server = cell.server().options(options).codec(Lines::at_most(100_000));
-    let server = server.serve_with(move |_| Talker {
-        group: shared.clone(),
-        seat: None,
-        told: sender.clone(),
-        gate: handlers_gate.clone(),
-    });
-    let room = Room { server: server.unwrap(), group, told, gate };
+    let room = Room::on(cell.server().options(options), chat());
     let (mut ann, _) = room.enter(cell);
     let (mut bob, _) = room.enter(cell);
     let line = "x".repeat(50_000);
