@@ -72,6 +72,7 @@
 //!   [`Group`](handler::Group) many at once.
 //! - [`codec`]: [`Lines`](codec::Lines), [`Bytes`](codec::Bytes), or your own.
 //! - [`engine`]: threads or event loops, chosen by load and not by handler.
+//! - [`observer`]: who came, who was refused, how it ended; through `log` with the feature of that name.
 //! - [`limits`]: every queue, buffer, table and wait has one, with a default.
 //! - [`socket`]: typed sockets, for straight-line code and for sockets configured by hand, and their
 //!   [`Options`](socket::Options), which servers and clients take too; multicast.
@@ -96,6 +97,7 @@ mod buffer;
 pub mod client;
 pub mod codec;
 pub mod connect;
+mod contain;
 pub mod engine;
 pub mod error;
 pub mod handler;
@@ -103,6 +105,7 @@ pub mod limits;
 pub mod lookup;
 mod mailbox;
 pub mod memory;
+pub mod observer;
 mod poll;
 pub mod server;
 mod session;

@@ -36,6 +36,7 @@ use crate::engine::{
 use crate::error::Error;
 use crate::handler::{Context, Handler, IntoOutcome, Side};
 use crate::limits::Limits;
+use crate::observer::{Observer, Watch};
 use crate::session::Session;
 use crate::socket::{AnyStream, Options};
 use bind::{SocketFile, bind};
@@ -60,6 +61,7 @@ pub struct Server<C = (), E = Threads> {
     limits: Limits,
     options: Options,
     admit: Option<Arc<Admit>>,
+    observer: Option<Arc<dyn Observer>>,
     handle: ServerHandle,
     on_start: Option<Box<OnStart>>,
 }
@@ -74,6 +76,7 @@ impl Server {
             limits: Limits::default(),
             options: Options::new(),
             admit: None,
+            observer: None,
             handle: ServerHandle::default(),
             on_start: None,
         }
@@ -121,14 +124,16 @@ impl<C, E: Engine> Server<C, E> {
 
     /// How bytes become frames.
     pub fn codec<D: Codec>(self, codec: D) -> Server<D, E> {
-        let Server { sources, engine, limits, options, admit, handle, on_start, .. } = self;
-        Server { sources, codec, engine, limits, options, admit, handle, on_start }
+        let Server { sources, engine, limits, options, admit, observer, handle, on_start, .. } =
+            self;
+        Server { sources, codec, engine, limits, options, admit, observer, handle, on_start }
     }
 
     /// What runs the connections; [`Threads`] by default.
     pub fn engine<G: Engine>(self, engine: G) -> Server<C, G> {
-        let Server { sources, codec, limits, options, admit, handle, on_start, .. } = self;
-        Server { sources, codec, engine, limits, options, admit, handle, on_start }
+        let Server { sources, codec, limits, options, admit, observer, handle, on_start, .. } =
+            self;
+        Server { sources, codec, engine, limits, options, admit, observer, handle, on_start }
     }
 
     /// How much a peer may cost; [`Limits::default`] by default.
@@ -176,6 +181,12 @@ impl<C, E: Engine> Server<C, E> {
     /// By network: `.admit(move |peer| policy.admits(peer))` with a [`Policy`](crate::addr::Policy).
     pub fn admit(mut self, admit: impl Fn(&Peer) -> bool + Send + Sync + 'static) -> Server<C, E> {
         self.admit = Some(Arc::new(admit));
+        self
+    }
+
+    /// Tells this what the server sees: see [`Observer`]. One observer; a second one replaces it.
+    pub fn observer(mut self, observer: impl Observer) -> Server<C, E> {
+        self.observer = Some(Arc::new(observer));
         self
     }
 
@@ -241,8 +252,9 @@ impl<C, E: Engine> Server<C, E> {
 
     /// Binds the endpoints and starts all of the engine but its first loop.
     fn launch(self, serve: Serve) -> Result<Launched, Error> {
-        let Server { sources, engine, limits, options, admit, handle, on_start, .. } = self;
-        let service = Service { admit, serve };
+        let Server { sources, engine, limits, options, admit, observer, handle, on_start, .. } =
+            self;
+        let service = Service::new(admit, serve);
         let (mut sockets, mut memory, mut files) = (Vec::new(), Vec::new(), Vec::new());
         let bound = sources.into_iter().try_for_each(|source| {
             bind(source?, &service, &options, &mut sockets, &mut memory, &mut files)
@@ -253,19 +265,19 @@ impl<C, E: Engine> Server<C, E> {
         let common = Arc::new(Common {
             gate: Gate::new(engine.connections_max(limits.connections_max)),
             limits: Arc::new(limits),
-            tally: Tally::default(),
+            tally: Tally::new(Watch::new(observer)),
             stop: Arc::new(Stop::default()),
         });
-        let mut endpoints: Vec<Endpoint> =
-            sockets.iter().map(|listening| listening.endpoint.clone()).collect();
+        let mut doors: Vec<_> =
+            sockets.iter().map(|listening| listening.service.door.clone()).collect();
         for (before, listening) in memory.iter().enumerate() {
-            endpoints.insert(before + listening.place, Endpoint::memory());
+            doors.insert(before + listening.place, listening.service.door.clone());
         }
         let plan = Plan { sockets, memory, common: common.clone() };
         let started = engine.start(plan).inspect_err(|_| unmake(&files));
         let Launch { running, first } = started.map_err(not_started)?;
         let at_work = common.stop.enter();
-        handle.started(running, common, endpoints, files);
+        handle.started(running, common, doors, files);
         Ok(Launched { handle, first, at_work, on_start })
     }
 }

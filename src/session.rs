@@ -27,13 +27,16 @@ pub(crate) use protocol::Protocol;
 
 use crate::addr::{Peer, Transport};
 use crate::codec::{Codec, Edge, FrameError};
+use crate::contain::{Panic, contain};
 use crate::handler::{CloseReason, Flags, Handler, Letter, Phase, Side, State, TICK, Turn};
 use crate::limits::Limits;
+use crate::observer::{Entry, Watched};
 use protocol::{Call, Progress, Speech};
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// One conversation. See the module.
@@ -43,6 +46,10 @@ pub(crate) struct Session<P: ?Sized = dyn Protocol> {
     kept: Vec<u8>,
     /// How long the unfinished frame in `kept` will be, zero if unknown.
     need: usize,
+    /// The listener that it came in by, told when it is gone.
+    entry: Option<Entry>,
+    /// There if somebody looks.
+    watched: Option<Box<Watched>>,
     protocol: P,
 }
 
@@ -59,11 +66,21 @@ impl Session {
             state: State::new(peer, side, limits, now),
             kept: Vec::new(),
             need: 0,
+            entry: None,
+            watched: None,
             protocol: Speech { codec, handler },
         })
     }
 
+    /// Where the peer came in, and who looks.
+    pub(crate) fn seen(&mut self, entry: Option<Entry>, watched: Option<Box<Watched>>) {
+        (self.entry, self.watched) = (entry, watched);
+    }
+
     pub(crate) fn open(&mut self, turn: &mut Turn) {
+        if let (Side::Adopted, Some(watched)) = (self.state.side, &self.watched) {
+            watched.adopted(&self.state.peer);
+        }
         self.call(Call::Open, turn);
         if !self.has(Flags::PANICKED) {
             self.state.flags.set(Flags::OPENED);
@@ -328,6 +345,13 @@ impl Session {
         unfinished
     }
 
+    /// Bytes that the kernel has not taken, and those that remotes have sent and that are on their way.
+    pub(crate) fn unsent(&self) -> u64 {
+        let queued = self.state.line.as_ref().map_or(0, |line| line.queued.load(Ordering::SeqCst));
+        let kept = self.state.backlog.as_ref().map_or(0, |backlog| backlog.len());
+        (queued + kept) as u64
+    }
+
     /// Whether the engine should read.
     pub(crate) fn wants_input(&self) -> bool {
         match self.state.phase {
@@ -373,9 +397,8 @@ impl Session {
             return;
         }
         let Session { state, protocol, .. } = self;
-        let run = AssertUnwindSafe(|| protocol.call(call, state, turn));
-        if catch_unwind(run).is_err() {
-            self.panicked(turn);
+        if let Err(panic) = contain(|| protocol.call(call, state, turn)) {
+            self.panicked(turn, &panic);
         }
     }
 
@@ -383,8 +406,8 @@ impl Session {
     fn frames(&mut self, input: &[u8], edge: Edge, turn: &mut Turn) -> Progress {
         let Session { state, protocol, .. } = self;
         let run = AssertUnwindSafe(|| protocol.frames(input, edge, state, turn));
-        let progress = catch_unwind(run).unwrap_or_else(|_| {
-            self.panicked(turn);
+        let progress = catch_unwind(run).unwrap_or_else(|payload| {
+            self.panicked(turn, &Panic::of(payload));
             Progress { used: input.len(), hungry: true, need: 0 }
         });
         self.need = progress.need;
@@ -400,7 +423,10 @@ impl Session {
 
     /// The handler has panicked: whole replies are still sent, the half one is cut off.
     #[cold]
-    fn panicked(&mut self, turn: &mut Turn) {
+    fn panicked(&mut self, turn: &mut Turn, panic: &Panic) {
+        if let Some(watched) = &self.watched {
+            watched.panicked(&self.state.peer, panic);
+        }
         self.state.flags.set(Flags::PANICKED);
         turn.out.cut(turn.whole);
         self.state.finish(CloseReason::Panicked);

@@ -1,8 +1,12 @@
 //! Counters: what a server has done, and why its sessions ended.
 
 use crate::handler::CloseReason;
+use crate::observer::{Door, Watch};
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed, fence};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A snapshot of what a server has done since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,7 +27,7 @@ pub struct Counters {
     /// Frames that were dropped because they were too long: see
     /// [`Oversize::Skip`](crate::codec::Oversize::Skip).
     pub frames_skipped: u64,
-    /// Callbacks that panicked.
+    /// Callbacks that panicked: of sessions, each once, and all others, hooks and observers.
     pub panics: u64,
     /// Sessions and blocking handlers that run now.
     pub open: u64,
@@ -83,7 +87,7 @@ reasons! {
     stopped: CloseReason::Stopped,
 }
 
-/// The counters while they run. Nothing is ordered by them.
+/// The counters while they run, and who is told. Nothing is ordered by them.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) accepted: AtomicU64,
@@ -94,14 +98,37 @@ pub(crate) struct Tally {
     pub(crate) datagrams_dropped: AtomicU64,
     /// Shared with those who read: see [`Turn`](crate::handler::Turn).
     pub(crate) frames_skipped: Arc<AtomicU64>,
-    pub(crate) panics: AtomicU64,
+    /// Sessions whose callbacks panicked; other callbacks are counted by the watch.
+    panics: AtomicU64,
     opened: AtomicU64,
     closed: Endings,
+    pub(crate) watch: Watch,
+    leavers: Leavers,
 }
 
 impl Tally {
+    pub(crate) fn new(watch: Watch) -> Tally {
+        Tally { watch, ..Tally::default() }
+    }
+
     pub(crate) fn add(counter: &AtomicU64) {
         counter.fetch_add(1, Relaxed);
+    }
+
+    /// A listener could not accept for want of something.
+    pub(crate) fn shortage(&self, door: &Door, error: &io::Error) {
+        Tally::add(&self.accept_failed);
+        if door.shortage() {
+            self.watch.tell(|observer| observer.shortage_began(door.endpoint(), error));
+        }
+    }
+
+    /// A listener has accepted.
+    pub(crate) fn accepted(&self, door: &Door) {
+        Tally::add(&self.accepted);
+        if door.plenty() {
+            self.watch.tell(|observer| observer.shortage_ended(door.endpoint()));
+        }
     }
 
     pub(crate) fn opened(&self) {
@@ -113,6 +140,12 @@ impl Tally {
         if panicked || matches!(reason, CloseReason::Panicked) {
             self.panics.fetch_add(1, Relaxed);
         }
+        self.leavers.left();
+    }
+
+    /// Waits until so few sessions are open. False if that takes longer.
+    pub(crate) fn wait_until_open(&self, at_most: u64, until: Option<Instant>) -> bool {
+        self.leavers.wait(until, || self.snapshot().open <= at_most)
     }
 
     pub(crate) fn snapshot(&self) -> Counters {
@@ -126,9 +159,51 @@ impl Tally {
             datagram_peers: self.datagram_peers.load(Relaxed),
             datagrams_dropped: self.datagrams_dropped.load(Relaxed),
             frames_skipped: self.frames_skipped.load(Relaxed),
-            panics: self.panics.load(Relaxed),
+            panics: self.panics.load(Relaxed) + self.watch.panics(),
             open: self.opened.load(Relaxed).saturating_sub(closed.total()),
             closed,
         }
+    }
+}
+
+/// Wakes who waits for sessions to leave. Where nobody does, it costs a look.
+#[derive(Debug, Default)]
+struct Leavers {
+    waiting: AtomicUsize,
+    lock: Mutex<()>,
+    left: Condvar,
+}
+
+impl Leavers {
+    fn left(&self) {
+        // Counted first, then looked; who waits notes it first, then counts.
+        fence(Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            self.left.notify_all();
+        }
+    }
+
+    fn wait(&self, until: Option<Instant>, is_enough: impl Fn() -> bool) -> bool {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let enough = loop {
+            if is_enough() {
+                break true;
+            }
+            let left = match until {
+                Some(until) => until.saturating_duration_since(Instant::now()),
+                None => Duration::from_secs(3600),
+            };
+            if left.is_zero() {
+                break false;
+            }
+            let waited = self.left.wait_timeout(lock, left);
+            lock = waited.unwrap_or_else(PoisonError::into_inner).0;
+        };
+        drop(lock);
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        enough
     }
 }

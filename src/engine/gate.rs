@@ -34,6 +34,11 @@ impl Gate {
         self.inside.load(Ordering::SeqCst)
     }
 
+    /// Whether nobody can enter now.
+    pub(crate) fn is_full(&self) -> bool {
+        self.inside() >= self.connections_max
+    }
+
     pub(crate) fn try_enter(&self) -> bool {
         if self.inside.fetch_add(1, Ordering::SeqCst) < self.connections_max {
             return true;

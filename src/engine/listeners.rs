@@ -3,7 +3,7 @@
 use super::accept::{Accepts, back_off};
 use super::datagrams::DatagramSocket;
 use super::worker::{Actor, Worker};
-use super::{Listening, MemoryListening, Tally};
+use super::{Listening, MemoryListening};
 use crate::addr::Peer;
 use crate::poll::{Interest, Poll};
 use crate::sys;
@@ -63,7 +63,7 @@ impl Worker {
             match sys::io::accept(listening.socket.as_fd(), true) {
                 Ok((socket, from)) => {
                     self.doors.pause = None;
-                    Tally::add(&self.common.tally.accepted);
+                    self.common.tally.accepted(&listening.service.door);
                     listening.tune(&socket);
                     let trigger = listening.trigger;
                     let peer = Peer::from_addr(listening.transport, from.to_canonical());
@@ -81,13 +81,16 @@ impl Worker {
                         AfterError::Wait => return,
                         AfterError::Next => {}
                         AfterError::BackOff => {
-                            Tally::add(&self.common.tally.accept_failed);
+                            self.common.tally.shortage(&listening.service.door, &error);
                             let pause = back_off(self.doors.pause);
                             self.doors.pause = Some(pause);
                             self.close_doors(Some(self.desk.turn.now + pause));
                             return;
                         }
-                        AfterError::GiveUp => return self.drop_listener(token),
+                        AfterError::GiveUp => {
+                            listening.service.door.broken();
+                            return self.drop_listener(token);
+                        }
                     }
                 }
             }

@@ -4,7 +4,6 @@
 //! stream is told whom to call: a [`Caller`], which orders the worker to look. A listener rings the
 //! worker's bell, and is looked at whenever the worker is awake.
 
-use super::Tally;
 use super::accept::ACCEPTS_PER_TURN;
 use super::connection::{Desk, Wire};
 use super::worker::{Actor, Order, Worker, is_transient};
@@ -129,7 +128,7 @@ impl Worker {
                 return self.common.gate.leave();
             };
             let (now, tally) = (self.desk.turn.now, &self.common.tally);
-            Tally::add(&tally.accepted);
+            tally.accepted(&listening.service.door);
             match listening.service.session(Peer::memory(), now, tally) {
                 Some(session) => self.add_memory(socket, session),
                 None => self.common.gate.leave(),

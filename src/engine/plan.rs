@@ -3,10 +3,12 @@
 
 use super::{Gate, Stop, Tally};
 use crate::addr::{Endpoint, Peer, Transport};
+use crate::contain::contain;
 use crate::handler::{Letter, Outcome};
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::memory;
+use crate::observer::{Door, Entry, Refusal};
 use crate::poll::Trigger;
 use crate::session::Session;
 use crate::socket::Options;
@@ -14,7 +16,6 @@ use crate::sys::rights;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -119,6 +120,8 @@ pub(crate) struct Service {
     /// Asked before anything is made for a peer.
     pub(crate) admit: Option<Arc<Admit>>,
     pub(crate) serve: Serve,
+    /// Counts who comes in by this listener.
+    pub(crate) door: Arc<Door>,
 }
 
 #[derive(Clone)]
@@ -134,15 +137,25 @@ pub(crate) type MakeSession = dyn Fn(Peer, Instant) -> Box<Session> + Send + Syn
 pub(crate) type ServeBlocking = dyn Fn(OwnedFd) -> Outcome + Send + Sync;
 
 impl Service {
+    pub(crate) fn new(admit: Option<Arc<Admit>>, serve: Serve) -> Service {
+        Service { admit, serve, door: Arc::new(Door::new(Endpoint::memory())) }
+    }
+
+    /// The same, behind a door of its own.
+    pub(crate) fn at(&self, endpoint: &Endpoint) -> Service {
+        Service { door: Arc::new(Door::new(endpoint.clone())), ..self.clone() }
+    }
+
     /// Whether this peer may come in. Counts those who may not; a hook that panics admits nobody.
     pub(crate) fn admits(&self, peer: &Peer, tally: &Tally) -> bool {
         let Some(admit) = &self.admit else { return true };
-        let admitted = catch_unwind(AssertUnwindSafe(|| admit(peer))).unwrap_or_else(|_| {
-            Tally::add(&tally.panics);
+        let admitted = contain(|| admit(peer)).unwrap_or_else(|panic| {
+            tally.watch.panicked(Some(peer), &panic);
             false
         });
         if !admitted {
             Tally::add(&tally.refused);
+            tally.watch.tell(|observer| observer.refused(peer, Refusal::NotAdmitted));
         }
         admitted
     }
@@ -153,11 +166,28 @@ impl Service {
         if !self.admits(&peer, tally) {
             return None;
         }
-        let made = catch_unwind(AssertUnwindSafe(|| make(peer, now)));
-        if made.is_err() {
-            Tally::add(&tally.panics);
+        // Who is to be told of a panic needs the name of the peer, which the session takes.
+        let named = tally.watch.is_set().then(|| peer.clone());
+        match contain(|| make(peer, now)) {
+            Ok(mut session) => {
+                let entry = self.enter(session.peer(), tally);
+                session.seen(Some(entry), tally.watch.over(now));
+                Some(session)
+            }
+            Err(panic) => {
+                tally.watch.panicked(named.as_ref(), &panic);
+                if let Some(peer) = &named {
+                    tally.watch.tell(|observer| observer.refused(peer, Refusal::NoHandler));
+                }
+                None
+            }
         }
-        made.ok()
+    }
+
+    /// A peer comes in, until the entry is dropped.
+    pub(crate) fn enter(&self, peer: &Peer, tally: &Tally) -> Entry {
+        tally.watch.tell(|observer| observer.accepted(peer, self.door.endpoint()));
+        self.door.enter()
     }
 }
 
@@ -222,7 +252,7 @@ mod tests {
         let refused = Options::new().send_buffer(20_000).hop_limit(0);
         assert!(refused.apply_to(&accepted).is_err());
         let endpoint = "tcp://127.0.0.1:0".parse().unwrap();
-        let service = Service { admit: None, serve: Serve::Blocking(Arc::new(|_| Ok(()))) };
+        let service = Service::new(None, Serve::Blocking(Arc::new(|_| Ok(()))));
         let listening = Listening::new(listener.into(), endpoint, service, Some(refused));
         let other = accepted.try_clone().unwrap().into();
         listening.share().tune(&other);

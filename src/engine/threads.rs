@@ -196,7 +196,7 @@ impl House {
                 }
                 Job::Blocking(socket, service, peer) => {
                     if service.admits(&peer, &common.tally) {
-                        run_blocking(common, &berth, socket, &service);
+                        run_blocking(common, &berth, socket, &service, &peer);
                     }
                     None
                 }
@@ -210,7 +210,7 @@ impl House {
             let letters = berth.letters.clone();
             drop(berth);
             if let Some(session) = ended {
-                let (reason, panicked) = session.conclude();
+                let (reason, panicked) = session.conclude(Instant::now());
                 common.tally.closed(&reason, panicked);
             }
             letters.close();
@@ -305,15 +305,19 @@ impl Warden {
             }
             match sys::io::accept(listening.socket.as_fd(), false) {
                 Ok((socket, from)) => {
-                    Tally::add(&common.tally.accepted);
                     listening.tune(&socket);
-                    let lodged = self.house.receive(socket, from, listening);
-                    if lodged.is_ok() {
-                        self.pause = None;
-                        continue;
+                    let door = &listening.service.door;
+                    match self.house.receive(socket, from, listening) {
+                        Ok(()) => {
+                            common.tally.accepted(door);
+                            self.pause = None;
+                        }
+                        Err(error) => {
+                            Tally::add(&common.tally.accepted);
+                            common.tally.shortage(door, &error);
+                            return self.back_off();
+                        }
                     }
-                    Tally::add(&common.tally.accept_failed);
-                    return self.back_off();
                 }
                 Err(error) => {
                     common.gate.leave();
@@ -321,10 +325,11 @@ impl Warden {
                         AfterError::Wait => return,
                         AfterError::Next => {}
                         AfterError::BackOff => {
-                            Tally::add(&common.tally.accept_failed);
+                            common.tally.shortage(&listening.service.door, &error);
                             return self.back_off();
                         }
                         AfterError::GiveUp => {
+                            listening.service.door.broken();
                             let socket = listening.socket.clone();
                             let (read, none) = (Interest::READ, Interest::NONE);
                             let _ = self.poll.change(socket.as_fd(), index as u64, read, none);
@@ -345,13 +350,15 @@ impl Warden {
                 return self.set_accepting(false);
             }
             let Some(socket) = listening.listener.accept_now() else { return common.gate.leave() };
-            Tally::add(&common.tally.accepted);
+            let door = &listening.service.door;
             let job = Job::Accepted(listening.service.clone(), Peer::memory());
             let berth = Berth::new(Socket::Memory(socket), false, &common.limits);
-            if self.house.lodge(berth, job).is_err() {
-                Tally::add(&common.tally.accept_failed);
+            if let Err(error) = self.house.lodge(berth, job) {
+                Tally::add(&common.tally.accepted);
+                common.tally.shortage(door, &error);
                 return self.back_off();
             }
+            common.tally.accepted(door);
         }
     }
 

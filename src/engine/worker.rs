@@ -184,6 +184,8 @@ impl Worker {
                     Socket::Memory(socket) => self.add_memory(socket, session),
                 },
                 Order::Adopt(socket, mut session) => {
+                    // It never began, so nobody is told that it ends.
+                    session.seen(None, None);
                     session.force(CloseReason::Stopped);
                     drop(socket);
                     self.conclude(session, true);
@@ -333,7 +335,7 @@ impl Worker {
     fn conclude(&mut self, mut session: Box<Session>, unopened: bool) {
         let state = session.state();
         let entered = !state.is_datagram() && state.side == Side::Accepted;
-        let (reason, panicked) = session.conclude();
+        let (reason, panicked) = session.conclude(self.desk.turn.now);
         if !unopened {
             self.common.tally.closed(&reason, panicked);
         }
@@ -414,8 +416,9 @@ impl Worker {
                 }
                 Some(Actor::Listener(_)) | None => continue,
             };
+            let unsent = session.unsent();
             if session.force(reason()) {
-                self.common.stop.forced();
+                self.common.stop.forced(unsent);
             }
             self.reap(token);
         }

@@ -12,7 +12,7 @@ use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How far a session has come. It only moves forward.
@@ -37,6 +37,8 @@ pub(crate) struct Turn {
     pub(crate) frames_left: u32,
     /// Counts the frames that codecs skip.
     pub(crate) skipped: Arc<AtomicU64>,
+    /// The server is stopping, whether the session was told or not.
+    pub(crate) stopping: Arc<AtomicBool>,
     /// Output up to here is whole frames; a panic cuts off the rest.
     pub(crate) whole: usize,
     /// Where the bytes lie that were read, if any: output may be lent from there.
@@ -51,7 +53,8 @@ impl Turn {
         now: Instant,
     ) -> Turn {
         let (token, frames_left, whole) = (0, 0, out.mark());
-        Turn { now, out, letters, token, frames_left, skipped, whole, input: 0..0 }
+        let stopping = Arc::default();
+        Turn { now, out, letters, token, frames_left, skipped, stopping, whole, input: 0..0 }
     }
 
     /// The turn of the session at `token`, which has `input`.

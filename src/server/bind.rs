@@ -25,7 +25,7 @@ pub(super) fn bind(
     let place = sockets.len();
     let mut add = |socket: OwnedFd, endpoint: Endpoint| {
         let transport = endpoint.transport();
-        let service = service.clone();
+        let service = service.at(&endpoint);
         // What is accepted over TCP inherits its options, which costs nothing per connection.
         let accepted = if transport.is_unix() { options.for_accepted_unix() } else { None };
         sockets.push(Listening::new(socket, endpoint, service, accepted));
@@ -41,7 +41,7 @@ pub(super) fn bind(
         }
         Origin::Memory(listener) => {
             check(&Endpoint::memory(), service)?;
-            let (listener, service) = (Arc::new(listener), service.clone());
+            let (listener, service) = (Arc::new(listener), service.at(&Endpoint::memory()));
             memory.push(MemoryListening { listener, place, service });
             return Ok(());
         }

@@ -9,6 +9,7 @@ use crate::engine::{Adoption, Common, Counters, Report, Running, Socket};
 use crate::error::Error;
 use crate::handler::{Handler, Line, Remote, Side};
 use crate::memory;
+use crate::observer::{Door, ListenerInfo};
 use crate::session::Session;
 use crate::socket::AnyStream;
 use std::fmt;
@@ -37,6 +38,8 @@ struct Started {
     running: Arc<dyn Running>,
     common: Arc<Common>,
     endpoints: Vec<Endpoint>,
+    /// One for each endpoint.
+    doors: Vec<Arc<Door>>,
     files: Mutex<Vec<SocketFile>>,
     /// Read by who adopts, written by who stops: a connection is adopted before a stop, which then
     /// ends it, or not at all.
@@ -49,13 +52,14 @@ impl ServerHandle {
         &self,
         running: Arc<dyn Running>,
         common: Arc<Common>,
-        endpoints: Vec<Endpoint>,
+        doors: Vec<Arc<Door>>,
         files: Vec<SocketFile>,
     ) {
+        let endpoints = doors.iter().map(|door| door.endpoint().clone()).collect();
         let early = self.inner.stopped_early.lock().unwrap_or_else(PoisonError::into_inner);
         let (files, adopting) = (Mutex::new(files), RwLock::new(()));
         let connector = Connector::new(common.clone());
-        let started = Started { running, common, endpoints, files, adopting, connector };
+        let started = Started { running, common, endpoints, doors, files, adopting, connector };
         // A builder starts once: it is consumed.
         let started = self.inner.started.get_or_init(|| started);
         if let Some(deadline) = *early {
@@ -127,6 +131,7 @@ impl ServerHandle {
                 let (peer, now) = (peer.clone(), Instant::now());
                 let mut session =
                     Session::new(codec.clone(), handler, peer, Side::Adopted, limits.clone(), now);
+                session.seen(None, started.common.tally.watch.over(now));
                 let line = session.state().line(letters, Line::NOWHERE);
                 remote = Some(Remote::new(line, codec));
                 session
@@ -204,6 +209,54 @@ impl ServerHandle {
     pub fn counters(&self) -> Counters {
         let started = self.inner.started.get();
         started.map_or_else(Counters::default, |started| started.common.tally.snapshot())
+    }
+
+    /// Each listener, in the order of [`local_endpoints`](Self::local_endpoints): whether it accepts, and
+    /// who came in by it. Empty before the start. Does not block.
+    ///
+    /// ```
+    /// use sockeye::codec::Lines;
+    /// use sockeye::observer::ListenerState;
+    /// use sockeye::server::Server;
+    /// # use std::time::Duration;
+    ///
+    /// let server = Server::tcp("127.0.0.1:0").codec(Lines::default()).serve(|line, cx| cx.send(line))?;
+    /// let listener = &server.listeners()[0];
+    /// assert_eq!((listener.state, listener.open), (ListenerState::Accepting, 0));
+    /// # server.stop(Duration::from_secs(1));
+    /// server.join()?;
+    /// assert_eq!(server.listeners()[0].state, ListenerState::Closed);
+    /// # Ok::<(), sockeye::Error>(())
+    /// ```
+    pub fn listeners(&self) -> Vec<ListenerInfo> {
+        let Some(started) = self.inner.started.get() else { return Vec::new() };
+        let Started { common, doors, .. } = started;
+        let (stopping, full) = (self.is_stopping(), common.gate.is_full());
+        doors.iter().map(|door| door.info(stopping, full)).collect()
+    }
+
+    /// Waits until at most `count` sessions are open, of connections and of datagram peers, as
+    /// [`Counters::open`] counts them: before a stop, for example, so that few have to be cut off. Blocks;
+    /// false if that takes longer than `timeout`. Others may come meanwhile. True for a server that has
+    /// not started.
+    ///
+    /// Not to be called from a handler, whose own session is open.
+    pub fn wait_until_open(&self, count: u64, timeout: Duration) -> bool {
+        let until = Instant::now().checked_add(timeout);
+        let started = self.inner.started.get();
+        started.is_none_or(|started| started.common.tally.wait_until_open(count, until))
+    }
+
+    /// Whether [`stop`](Self::stop) was called: for blocking handlers with much to do.
+    /// [`Context::is_stopping`](crate::handler::Context::is_stopping) is the same for others.
+    pub fn is_stopping(&self) -> bool {
+        match self.inner.started.get() {
+            Some(started) => started.common.stop.deadline().is_some(),
+            None => {
+                let early = self.inner.stopped_early.lock();
+                early.unwrap_or_else(PoisonError::into_inner).is_some()
+            }
+        }
     }
 
     /// Stops the server: no more connections and no more frames from now on; every handler's `on_stop`

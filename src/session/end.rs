@@ -1,14 +1,15 @@
 //! The end of a session: its reason, its last callback, its drop.
 
 use super::Session;
+use crate::contain::contain;
 use crate::handler::{CloseReason, Flags};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 impl Session {
     /// The end: tells the handler, once, and drops it. Returns why, and whether the handler panicked
     /// meanwhile.
-    pub(crate) fn conclude(mut self: Box<Self>) -> (CloseReason, bool) {
+    pub(crate) fn conclude(mut self: Box<Self>, now: Instant) -> (CloseReason, bool) {
         if let Some(line) = &self.state.line {
             line.closed.store(true, Ordering::Release);
         }
@@ -18,13 +19,25 @@ impl Session {
             None => CloseReason::Finished,
         };
         let owed = self.has(Flags::OPENED) && !self.has(Flags::PANICKED);
-        let farewell = AssertUnwindSafe(|| {
+        let watched = self.watched.take();
+        let watched = watched.map(|watched| (watched, self.state.peer.clone()));
+        let farewell = contain(|| {
             if owed {
                 self.protocol.closed(&reason);
             }
         });
-        let mut panicked = catch_unwind(farewell).is_err();
-        panicked |= catch_unwind(AssertUnwindSafe(|| drop(self))).is_err();
+        // The entry goes with the session, so before anybody is told.
+        let ends = [farewell, contain(|| drop(self))];
+        let mut panicked = false;
+        for panic in ends.into_iter().filter_map(Result::err) {
+            panicked = true;
+            if let Some((watched, peer)) = &watched {
+                watched.panicked(peer, &panic);
+            }
+        }
+        if let Some((watched, peer)) = &watched {
+            watched.closed(peer, &reason, now);
+        }
         (reason, panicked)
     }
 }

@@ -98,11 +98,19 @@ impl Session {
             None => {
                 self.state.last = turn.now;
                 self.state.flags.set(Flags::REARM);
-                self.state.backlog = Some(std::mem::replace(&mut turn.out, spare.take()));
+                let backlog = std::mem::replace(&mut turn.out, spare.take());
+                if let Some(watched) = &self.watched {
+                    watched.stalled(&self.state.peer, backlog.len());
+                }
+                self.state.backlog = Some(backlog);
             }
             Some(backlog) if backlog.is_empty() => {
                 self.state.flags.set(Flags::REARM);
                 spare.put(backlog);
+                // An end that takes the output away is none of it leaving.
+                if let (Some(watched), false) = (&self.watched, self.is_over()) {
+                    watched.flowed(&self.state.peer);
+                }
             }
             still => self.state.backlog = still,
         }

@@ -1,0 +1,114 @@
+//! What is known of each listener, counted when connections come and go and never for a message.
+
+use crate::addr::Endpoint;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+/// One listener of a server: see [`ServerHandle::listeners`](crate::server::ServerHandle::listeners).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenerInfo {
+    /// Where it listens; its [`transport`](Endpoint::transport) says how.
+    pub endpoint: Endpoint,
+    /// Whether it takes anybody in now.
+    pub state: ListenerState,
+    /// Sessions and blocking handlers now whose peers came in here: connections, or datagram peers.
+    pub open: u64,
+    /// All since the start, without those that were refused.
+    pub accepted: u64,
+    /// Accepts that failed: for want of descriptors, threads or memory, or because the socket is broken.
+    pub errors: u64,
+}
+
+/// Whether a listener takes anybody in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ListenerState {
+    /// It does.
+    Accepting,
+    /// Not now: the server has as many connections as it may, or descriptors, threads or memory are
+    /// short. Clients wait in the system's backlog.
+    Paused,
+    /// Not any more: the server is stopping, or the socket is broken.
+    Closed,
+}
+
+/// The door that peers come in by: one for each listener, whoever accepts from it.
+#[derive(Debug)]
+pub(crate) struct Door {
+    endpoint: Endpoint,
+    accepted: AtomicU64,
+    left: AtomicU64,
+    errors: AtomicU64,
+    short: AtomicBool,
+    broken: AtomicBool,
+}
+
+impl Door {
+    pub(crate) fn new(endpoint: Endpoint) -> Door {
+        Door {
+            endpoint,
+            accepted: AtomicU64::new(0),
+            left: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            short: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Somebody comes in, until the entry is dropped.
+    pub(crate) fn enter(self: &Arc<Door>) -> Entry {
+        self.accepted.fetch_add(1, Relaxed);
+        Entry(self.clone())
+    }
+
+    /// An accept failed for want of something. True if that is news.
+    pub(crate) fn shortage(&self) -> bool {
+        self.errors.fetch_add(1, Relaxed);
+        !self.short.swap(true, Relaxed)
+    }
+
+    /// An accept was good. True if there was a shortage before.
+    pub(crate) fn plenty(&self) -> bool {
+        self.short.load(Relaxed) && self.short.swap(false, Relaxed)
+    }
+
+    /// Nothing will ever be accepted again.
+    pub(crate) fn broken(&self) {
+        self.errors.fetch_add(1, Relaxed);
+        self.broken.store(true, Relaxed);
+    }
+
+    /// A snapshot; `stopping` and `full` are the server's.
+    pub(crate) fn info(&self, stopping: bool, full: bool) -> ListenerInfo {
+        let endpoint = self.endpoint.clone();
+        // Connections come through the gate, datagram peers have a table.
+        let full = full && !endpoint.transport().is_datagram();
+        let state = if stopping || self.broken.load(Relaxed) {
+            ListenerState::Closed
+        } else if full || self.short.load(Relaxed) {
+            ListenerState::Paused
+        } else {
+            ListenerState::Accepting
+        };
+        // Who has left is read first: there are never more of them than came.
+        let left = self.left.load(Relaxed);
+        let accepted = self.accepted.load(Relaxed);
+        let open = accepted.saturating_sub(left);
+        ListenerInfo { endpoint, state, open, accepted, errors: self.errors.load(Relaxed) }
+    }
+}
+
+/// Somebody who came in by a door. Dropped when the session is.
+#[derive(Debug)]
+pub(crate) struct Entry(Arc<Door>);
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.0.left.fetch_add(1, Relaxed);
+    }
+}
