@@ -37,7 +37,7 @@ pub use threads::Threads;
 
 pub(crate) use plan::{
     Admit, Adoption, Common, FirstLoop, Launch, Listening, MakeSession, MemoryListening, Plan,
-    Running, Serve, ServeBlocking, Service, Socket,
+    Running, Serve, ServeBlocking, Service, Shutter, Socket,
 };
 
 use std::fmt;

@@ -23,6 +23,8 @@ mod connector;
 mod handle;
 mod launched;
 mod listening;
+#[cfg(feature = "signal")]
+mod signals;
 
 pub use handle::{IntoAdopted, ServerHandle};
 pub use listening::IntoListening;
@@ -30,8 +32,8 @@ pub use listening::IntoListening;
 use crate::addr::{Endpoint, IntoHostPort, Peer};
 use crate::codec::Codec;
 use crate::engine::{
-    Admit, BlockingEngine, Common, Engine, Gate, Launch, MakeSession, Plan, Report, Serve,
-    ServeBlocking, Service, Stop, Tally, Threads,
+    Admit, BlockingEngine, Common, Engine, Gate, Launch, Listening, MakeSession, Plan, Report,
+    Serve, ServeBlocking, Service, Stop, Tally, Threads,
 };
 use crate::error::Error;
 use crate::handler::{Context, Handler, IntoOutcome, Side};
@@ -273,11 +275,12 @@ impl<C, E: Engine> Server<C, E> {
         for (before, listening) in memory.iter().enumerate() {
             doors.insert(before + listening.place, listening.service.door.clone());
         }
+        let shutters = sockets.iter().filter_map(Listening::shutter).collect();
         let plan = Plan { sockets, memory, common: common.clone() };
         let started = engine.start(plan).inspect_err(|_| unmake(&files));
         let Launch { running, first } = started.map_err(not_started)?;
         let at_work = common.stop.enter();
-        handle.started(running, common, doors, files);
+        handle.started(running, common, doors, shutters, files);
         Ok(Launched { handle, first, at_work, on_start })
     }
 }

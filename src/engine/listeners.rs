@@ -88,7 +88,7 @@ impl Worker {
                             return;
                         }
                         AfterError::GiveUp => {
-                            listening.service.door.broken();
+                            self.common.broken(&listening.service.door);
                             return self.drop_listener(token);
                         }
                     }

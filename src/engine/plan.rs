@@ -12,11 +12,11 @@ use crate::observer::{Door, Entry, Refusal};
 use crate::poll::Trigger;
 use crate::session::Session;
 use crate::socket::Options;
-use crate::sys::rights;
+use crate::sys::{self, rights};
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 /// What a server hands to its engine.
@@ -45,6 +45,8 @@ pub(crate) struct Listening {
     pub(crate) accepted: Option<Options>,
     /// How what is accepted is polled.
     pub(crate) trigger: Trigger,
+    /// The program made the socket, and may share it with others.
+    pub(crate) lent: bool,
 }
 
 impl Listening {
@@ -62,7 +64,7 @@ impl Listening {
             _ => Trigger::Level,
         };
         let socket = Arc::new(socket);
-        Listening { socket, transport, endpoint, service, accepted, trigger }
+        Listening { socket, transport, endpoint, service, accepted, trigger, lent: false }
     }
 
     /// Gives an accepted socket its options. It goes on without one that it cannot have: they tune a
@@ -82,13 +84,35 @@ impl Listening {
             service: self.service.clone(),
             accepted: self.accepted.clone(),
             trigger: self.trigger,
+            lent: self.lent,
         }
+    }
+
+    /// What shuts it, if nobody else can have it.
+    pub(crate) fn shutter(&self) -> Option<Shutter> {
+        let is_ours = !self.lent && !self.transport.is_datagram();
+        is_ours.then(|| Shutter(Arc::downgrade(&self.socket)))
     }
 }
 
 impl fmt::Debug for Listening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Listening({})", self.endpoint)
+    }
+}
+
+/// Shuts a listener from any thread. It does not keep it open.
+#[derive(Debug)]
+pub(crate) struct Shutter(Weak<OwnedFd>);
+
+impl Shutter {
+    /// Connects are refused from now on, and those who wait in the backlog are sent away, as when it is
+    /// closed: shutdown(2).
+    pub(crate) fn shut(&self) {
+        if let Some(socket) = self.0.upgrade() {
+            // It fails where it was done before.
+            let _ = sys::io::shutdown_both(socket.as_fd());
+        }
     }
 }
 
@@ -197,6 +221,15 @@ pub(crate) struct Common {
     pub(crate) tally: Tally,
     pub(crate) gate: Gate,
     pub(crate) stop: Arc<Stop>,
+}
+
+impl Common {
+    /// A listener will never accept again. It is one of the ways to learn of a stop.
+    pub(crate) fn broken(&self, door: &Door) {
+        if self.stop.deadline().is_none() {
+            door.broken();
+        }
+    }
 }
 
 /// An engine that was started, and its first loop.

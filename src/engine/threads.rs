@@ -306,18 +306,13 @@ impl Warden {
             match sys::io::accept(listening.socket.as_fd(), false) {
                 Ok((socket, from)) => {
                     listening.tune(&socket);
-                    let door = &listening.service.door;
-                    match self.house.receive(socket, from, listening) {
-                        Ok(()) => {
-                            common.tally.accepted(door);
-                            self.pause = None;
-                        }
-                        Err(error) => {
-                            Tally::add(&common.tally.accepted);
-                            common.tally.shortage(door, &error);
-                            return self.back_off();
-                        }
+                    if let Err(error) = self.house.receive(socket, from, listening) {
+                        Tally::add(&common.tally.accepted);
+                        common.tally.shortage(&listening.service.door, &error);
+                        return self.back_off();
                     }
+                    common.tally.accepted(&listening.service.door);
+                    self.pause = None;
                 }
                 Err(error) => {
                     common.gate.leave();
@@ -329,11 +324,10 @@ impl Warden {
                             return self.back_off();
                         }
                         AfterError::GiveUp => {
-                            listening.service.door.broken();
-                            let socket = listening.socket.clone();
+                            common.broken(&listening.service.door);
+                            let socket = listening.socket.as_fd();
                             let (read, none) = (Interest::READ, Interest::NONE);
-                            let _ = self.poll.change(socket.as_fd(), index as u64, read, none);
-                            return;
+                            return drop(self.poll.change(socket, index as u64, read, none));
                         }
                     }
                 }
@@ -350,15 +344,14 @@ impl Warden {
                 return self.set_accepting(false);
             }
             let Some(socket) = listening.listener.accept_now() else { return common.gate.leave() };
-            let door = &listening.service.door;
             let job = Job::Accepted(listening.service.clone(), Peer::memory());
             let berth = Berth::new(Socket::Memory(socket), false, &common.limits);
             if let Err(error) = self.house.lodge(berth, job) {
                 Tally::add(&common.tally.accepted);
-                common.tally.shortage(door, &error);
+                common.tally.shortage(&listening.service.door, &error);
                 return self.back_off();
             }
-            common.tally.accepted(door);
+            common.tally.accepted(&listening.service.door);
         }
     }
 
@@ -396,7 +389,7 @@ impl Warden {
             self.house.bell.doze();
             // Read each time: a later stop may have shortened it.
             let Some(deadline) = self.house.common.stop.deadline() else { return };
-            let berths: Vec<Arc<Berth>> = self.house.all_berths();
+            let berths = self.house.all_berths();
             if berths.is_empty() {
                 return;
             }

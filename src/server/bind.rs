@@ -37,6 +37,7 @@ pub(super) fn bind(
             let set = options.set_on(&socket, endpoint.transport());
             set.map_err(|error| Error::new("listen on", &endpoint, error))?;
             add(socket, endpoint);
+            sockets.iter_mut().skip(place).for_each(|listening| listening.lent = true);
             return Ok(());
         }
         Origin::Memory(listener) => {

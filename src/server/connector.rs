@@ -232,7 +232,7 @@ impl Line {
         let mut next: Option<Instant> = None;
         for (order, mut dial) in std::mem::take(&mut self.dials) {
             if order.is_cancelled() {
-                let error = dial.cancel().into_error(&order.call.endpoint);
+                let error = order.call.unconnected(dial.cancel());
                 self.shared.tell(order, Err(error));
                 continue;
             }
@@ -242,11 +242,12 @@ impl Line {
                     next = Some(next.map_or(until, |next| next.min(until)));
                     self.dials.push((order, dial));
                 }
-                Ok(Progress::Over(Ok((socket, _)))) => {
+                Ok(Progress::Over(Ok((socket, report)))) => {
+                    order.call.tell(&report);
                     self.shared.tell(order, Ok(AnyStream::of_begun(socket)));
                 }
                 Ok(Progress::Over(Err(unconnected))) => {
-                    let error = unconnected.into_error(&order.call.endpoint);
+                    let error = order.call.unconnected(unconnected);
                     self.shared.tell(order, Err(error));
                 }
                 Err(panic) => {

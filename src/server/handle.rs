@@ -5,7 +5,7 @@ use super::connector::Connector;
 use crate::addr::{Endpoint, Peer, Transport};
 use crate::client::Client;
 use crate::codec::Codec;
-use crate::engine::{Adoption, Common, Counters, Report, Running, Socket};
+use crate::engine::{Adoption, Common, Counters, Report, Running, Shutter, Socket};
 use crate::error::Error;
 use crate::handler::{Handler, Line, Remote, Side};
 use crate::memory;
@@ -40,6 +40,7 @@ struct Started {
     endpoints: Vec<Endpoint>,
     /// One for each endpoint.
     doors: Vec<Arc<Door>>,
+    shutters: Vec<Shutter>,
     files: Mutex<Vec<SocketFile>>,
     /// Read by who adopts, written by who stops: a connection is adopted before a stop, which then
     /// ends it, or not at all.
@@ -53,13 +54,15 @@ impl ServerHandle {
         running: Arc<dyn Running>,
         common: Arc<Common>,
         doors: Vec<Arc<Door>>,
+        shutters: Vec<Shutter>,
         files: Vec<SocketFile>,
     ) {
         let endpoints = doors.iter().map(|door| door.endpoint().clone()).collect();
         let early = self.inner.stopped_early.lock().unwrap_or_else(PoisonError::into_inner);
         let (files, adopting) = (Mutex::new(files), RwLock::new(()));
         let connector = Connector::new(common.clone());
-        let started = Started { running, common, endpoints, doors, files, adopting, connector };
+        let started =
+            Started { running, common, endpoints, doors, shutters, files, adopting, connector };
         // A builder starts once: it is consumed.
         let started = self.inner.started.get_or_init(|| started);
         if let Some(deadline) = *early {
@@ -190,7 +193,7 @@ impl ServerHandle {
         handler: H,
         told: impl FnOnce(Result<Remote<C>, Error>) + Send + 'static,
     ) -> Result<(), Error> {
-        let (call, codec) = client.into_parts()?;
+        let (mut call, codec) = client.into_parts()?;
         let endpoint = call.endpoint.clone();
         let failed = |error| Error::new("connect to", endpoint, error);
         let Some(started) = self.inner.started.get() else { return Err(failed(not_running())) };
@@ -198,6 +201,7 @@ impl ServerHandle {
             let text = "engines connect streams over TCP and Unix";
             return Err(failed(io::Error::new(io::ErrorKind::Unsupported, text)));
         }
+        call.watch = call.watch.or(&started.common.tally.watch);
         let server = self.clone();
         let told = move |stream: Result<AnyStream, Error>| {
             told(stream.and_then(|stream| server.adopt(stream, codec, handler)));
@@ -247,6 +251,12 @@ impl ServerHandle {
         started.is_none_or(|started| started.common.tally.wait_until_open(count, until))
     }
 
+    /// Whether it has stopped, and all its threads have ended.
+    #[cfg(feature = "signal")]
+    pub(super) fn is_over(&self) -> bool {
+        self.inner.started.get().is_some_and(|started| started.common.stop.is_over())
+    }
+
     /// Whether [`stop`](Self::stop) was called: for blocking handlers with much to do.
     /// [`Context::is_stopping`](crate::handler::Context::is_stopping) is the same for others.
     pub fn is_stopping(&self) -> bool {
@@ -259,7 +269,9 @@ impl ServerHandle {
         }
     }
 
-    /// Stops the server: no more connections and no more frames from now on; every handler's `on_stop`
+    /// Stops the server: no more connections and no more frames from now on. Clients are refused as soon
+    /// as this returns, unless the program made the listener itself, which may be shared: that one is let
+    /// go of as soon as its worker is free. Every handler's `on_stop`
     /// is called, which finishes its session by default; what is not over after `patience` is cut off.
     ///
     /// Returns at once and may be called from anywhere, a handler included; [`join`](Self::join)
@@ -337,6 +349,8 @@ impl Started {
         self.connector.stop();
         let _nobody_adopts = self.adopting.write().unwrap_or_else(PoisonError::into_inner);
         self.common.stop.begin(deadline, self.common.tally.snapshot().closed.total());
+        // Now, and not when their workers get to it: one of those may be busy with a handler.
+        self.shutters.iter().for_each(Shutter::shut);
         self.running.stop();
     }
 }
