@@ -430,6 +430,8 @@ impl Session {
         self.state.flags.set(Flags::PANICKED);
         turn.out.cut(turn.whole);
         self.state.finish(CloseReason::Panicked);
+        // It may have finished first, and panicked then.
+        self.state.reason.get_or_insert_with(|| Box::new(CloseReason::Panicked));
     }
 }
 

@@ -28,6 +28,8 @@ fn say(cell: &Cell, server: &ServerHandle, line: &str, answer: Option<&str>) {
             Some(answer) => assert_eq!(post.ask(line), answer),
             None => {
                 post.send(line.as_bytes());
+                // A seqpacket session lingers until its peer is gone.
+                drop(post);
                 eventually("it panicked", || server.counters().panics == before + 1);
             }
         }
@@ -41,6 +43,8 @@ fn say(cell: &Cell, server: &ServerHandle, line: &str, answer: Option<&str>) {
             // A reset, if it did not read all of what it was sent.
             let heard = client.end().unwrap_or_default();
             assert!(heard.is_empty() || heard == format!("{line}\n").as_bytes(), "{heard:?}");
+            // The session lingers until its peer is gone.
+            drop(client);
             eventually("it panicked", || server.counters().panics == before + 1);
         }
     }
@@ -109,6 +113,14 @@ impl Handler<Lines> for Bomb {
             "timer" => cx.set_timer(std::time::Duration::from_millis(1)),
             "wake" => cx.remote().wake(),
             "close" | "drop" => cx.finish(),
+            "finish" => {
+                cx.finish();
+                expected_panic();
+            }
+            "abort" => {
+                cx.abort();
+                expected_panic();
+            }
             _ => {}
         }
         Ok(())
@@ -139,12 +151,13 @@ impl Drop for Bomb {
 
 fn a_panic_in_any_callback_ends_its_own_session_only(cell: &Cell) {
     let server = cell.server().codec(Lines::default()).serve_with(|_| Bomb(String::new())).unwrap();
-    for place in ["frame", "timer", "wake", "close", "drop"] {
+    for place in ["frame", "timer", "wake", "finish", "abort", "close", "drop"] {
         say(cell, &server, place, None);
         say(cell, &server, "hello", Some("hello"));
     }
     let report = stop(&server);
-    assert_eq!((report.counters.panics, report.counters.closed.panicked), (5, 3), "{report:?}");
+    let closed = report.counters.closed;
+    assert_eq!((report.counters.panics, closed.panicked, closed.aborted), (7, 4, 1), "{report:?}");
 }
 
 fn a_panic_with_the_programs_lock_held_leaves_the_librarys_usable(cell: &Cell) {

@@ -32,6 +32,13 @@ on_kinds! {
 
 const HOUR: Duration = Duration::from_secs(3600);
 
+/// The clients of these tests stay until the end: nobody lingers for them.
+fn brief() -> Limits {
+    let mut limits = Limits::default();
+    limits.linger_timeout = Duration::from_millis(1);
+    limits
+}
+
 /// Sends a line to any endpoint; what is returned keeps the client.
 fn say(cell: &Cell, server: &ServerHandle, line: &str) -> Box<dyn std::any::Any> {
     if server.local_endpoints()[0].transport().keeps_messages() {
@@ -48,6 +55,7 @@ fn a_handler_sees_the_stop_in_the_middle_of_a_callback(cell: &Cell) {
     let (began, begins) = mpsc::channel();
     let server = cell
         .server()
+        .limits(brief())
         .codec(Lines::default())
         .serve(move |_: &str, cx: &mut Context<'_, Lines>| {
             let _ = began.send(cx.is_stopping());
@@ -117,7 +125,7 @@ impl Drop for Stopper {
 fn a_stop_from_every_callback_hangs_nobody(cell: &Cell) {
     for place in ["admit", "factory", "open", "frame", "timer", "wake", "close", "drop"] {
         let (done, dones) = mpsc::channel();
-        let server = cell.server().codec(Lines::default());
+        let server = cell.server().limits(brief()).codec(Lines::default());
         let handle = server.handle();
         let (first, second) = (server.handle(), done.clone());
         let server = server
@@ -151,6 +159,7 @@ fn clients_are_refused_as_soon_as_stop_returns(cell: &Cell) {
     let gone = Arc::new(Mutex::new(gone));
     let server = cell
         .server()
+        .limits(brief())
         .codec(Lines::default())
         .serve(move |_: &str, _: &mut Context<'_, Lines>| {
             let _ = began.send(());
@@ -238,7 +247,7 @@ fn a_server_is_stopped_by_the_drop_of_what_owns_it(cell: &Cell) {
         }
     }
     let echo = |line: &str, cx: &mut Context<'_, Lines>| cx.send(line);
-    let owner = Owner(cell.server().codec(Lines::default()).serve(echo).unwrap());
+    let owner = Owner(cell.server().limits(brief()).codec(Lines::default()).serve(echo).unwrap());
     let server = owner.0.clone();
     let _client = say(cell, &server, "hello");
     in_time("drop", move || drop(owner));
@@ -355,7 +364,9 @@ mod signals {
                 after(&lines, "stopping");
                 send(&child, second);
                 assert_eq!(after(&lines, "finished "), "0 forced 1");
-                // The server is over, the program is not: the signal is the system's again.
+                // The server is over, the program is not: the signal is the system's again. (To wait
+                // for a child closes its input, at whose end it would leave.)
+                let _input = child.stdin.take();
                 send(&child, second);
                 let status = child.wait().unwrap();
                 assert_eq!(status.signal(), Some(second.as_raw()), "{status}");

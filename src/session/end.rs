@@ -18,7 +18,8 @@ impl Session {
             None if self.has(Flags::EOF) => CloseReason::PeerClosed,
             None => CloseReason::Finished,
         };
-        let owed = self.has(Flags::OPENED) && !self.has(Flags::PANICKED);
+        let mut panicked = self.has(Flags::PANICKED);
+        let owed = self.has(Flags::OPENED) && !panicked;
         let watched = self.watched.take();
         let watched = watched.map(|watched| (watched, self.state.peer.clone()));
         let farewell = contain(|| {
@@ -28,7 +29,6 @@ impl Session {
         });
         // The entry goes with the session, so before anybody is told.
         let ends = [farewell, contain(|| drop(self))];
-        let mut panicked = false;
         for panic in ends.into_iter().filter_map(Result::err) {
             panicked = true;
             if let Some((watched, peer)) = &watched {

@@ -10,6 +10,7 @@ mod connect;
 mod lan_chat;
 #[path = "../../namespace/mod.rs"]
 mod namespace;
+mod races;
 mod table;
 
 use std::process::ExitCode;
@@ -20,7 +21,8 @@ fn main() -> ExitCode {
         "chat" => chat::prove(),
         "connect" => connect::prove(),
         "lan_chat" => lan_chat::prove(),
-        _ => Err("usage: cargo run --release -p proofs -- chat|connect|lan_chat".to_owned()),
+        "races" => races::prove(),
+        _ => Err("usage: cargo run --release -p proofs -- chat|connect|lan_chat|races".to_owned()),
     };
     match proved {
         Ok(true) => ExitCode::SUCCESS,
