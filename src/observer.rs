@@ -3,20 +3,15 @@
 //! [`Counters`](crate::engine::Counters) say how much; an [`Observer`] says what, when it happens: who
 //! came, who was refused and why, how a session ended, what panicked. Set it with
 //! [`Server::observer`](crate::server::Server::observer) and
-//! [`Client::observer`](crate::client::Client::observer). With the feature `log` there is one that
-//! writes through the crate of that name.
+//! [`Client::observer`](crate::client::Client::observer). With the feature `log` there is one,
+//! `sockeye::logging::Log`, that writes through the crate of that name.
 //!
 //! Nothing here is called for a message, and without an observer a connection costs one branch more.
 
 mod escaped;
 mod listener;
-#[cfg(feature = "log")]
-mod log;
 mod watch;
 
-#[cfg(feature = "log")]
-#[cfg_attr(docsrs, doc(cfg(feature = "log")))]
-pub use self::log::Log;
 pub use escaped::Escaped;
 pub(crate) use listener::{Door, Entry};
 pub use listener::{ListenerInfo, ListenerState};

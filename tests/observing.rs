@@ -320,7 +320,7 @@ fn clients_tell_of_lookups_and_of_each_address() {
 mod logged {
     use super::*;
     use log::{Level, LevelFilter, Metadata, Record};
-    use sockeye::observer::Log;
+    use sockeye::logging::Log;
 
     struct Book(Mutex<Vec<(Level, String)>>);
     static BOOK: Book = Book(Mutex::new(Vec::new()));

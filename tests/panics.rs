@@ -5,10 +5,12 @@ mod matrix;
 use matrix::{Cell, ENGINES, Kind, eventually, expected_panic, on_all, on_engines, stop};
 use sockeye::codec::{Codec, Edge, Found, FrameError, Lines};
 use sockeye::handler::{Context, Group, Handler, OnSlow, Outcome};
+use sockeye::limits::Limits;
 use sockeye::server::ServerHandle;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 on_all! {
     a_codec_that_panics_ends_its_own_session_only,
@@ -17,6 +19,13 @@ on_all! {
 on_engines! {
     a_panic_with_the_programs_lock_held_leaves_the_librarys_usable,
     a_panic_that_panics_again_when_it_is_dropped_goes_no_further,
+}
+
+/// Seqpacket clients stay until the panic is counted: nobody lingers for them.
+fn brief() -> Limits {
+    let mut limits = Limits::default();
+    limits.linger_timeout = Duration::from_millis(1);
+    limits
 }
 
 /// Says a line and hears the answer, on any endpoint; without an answer it waits for the panic.
@@ -28,8 +37,6 @@ fn say(cell: &Cell, server: &ServerHandle, line: &str, answer: Option<&str>) {
             Some(answer) => assert_eq!(post.ask(line), answer),
             None => {
                 post.send(line.as_bytes());
-                // A seqpacket session lingers until its peer is gone.
-                drop(post);
                 eventually("it panicked", || server.counters().panics == before + 1);
             }
         }
@@ -83,6 +90,7 @@ impl Codec for Mined {
 fn a_codec_that_panics_ends_its_own_session_only(cell: &Cell) {
     let server = cell
         .server()
+        .limits(brief())
         .codec(Mined(Lines::default()))
         .serve(|line: &str, cx: &mut Context<'_, Mined>| cx.send(line))
         .unwrap();
@@ -110,7 +118,7 @@ impl Handler<Lines> for Bomb {
         cx.send(line);
         self.at("frame");
         match line {
-            "timer" => cx.set_timer(std::time::Duration::from_millis(1)),
+            "timer" => cx.set_timer(Duration::from_millis(1)),
             "wake" => cx.remote().wake(),
             "close" | "drop" => cx.finish(),
             "finish" => {
@@ -150,7 +158,12 @@ impl Drop for Bomb {
 }
 
 fn a_panic_in_any_callback_ends_its_own_session_only(cell: &Cell) {
-    let server = cell.server().codec(Lines::default()).serve_with(|_| Bomb(String::new())).unwrap();
+    let server = cell
+        .server()
+        .limits(brief())
+        .codec(Lines::default())
+        .serve_with(|_| Bomb(String::new()))
+        .unwrap();
     for place in ["frame", "timer", "wake", "finish", "abort", "close", "drop"] {
         say(cell, &server, place, None);
         say(cell, &server, "hello", Some("hello"));

@@ -46,11 +46,12 @@ const fn row(
 const TABLE: &[Row] = &[
     //  module     floor   may import                                          outside crates
     row("testing", Roof,   "server client STAIR IO PURE GROUND -sys",           ""),
+    row("logging", Roof,   "observer handler GROUND",                          "log"),
     row("server",  Roof,   "client STAIR IO PURE GROUND -sys",                  "signal_hook"),
     row("client",  Roof,   "STAIR IO PURE GROUND -sys",                        ""),
     row("engine",  Stair,  "IO PURE GROUND",                                   ""),
     row("session", Pure,   "observer handler codec limits timers mailbox buffer GROUND", ""),
-    row("observer", Pure,  "handler GROUND",                                   "log"),
+    row("observer", Pure,  "handler GROUND",                                   ""),
     row("handler", Pure,   "codec limits timers mailbox buffer GROUND",        ""),
     row("codec",   Pure,   "buffer GROUND",                                    "memchr"),
     row("limits",  Pure,   "GROUND",                                           ""),
@@ -101,7 +102,7 @@ const IMPURE_NAMES: &[&str] = &[
 const IMPURE_PATHS: &[&[&str]] = &[&["std", "fs"], &["std", "os"], &["Instant", "now"]];
 
 /// Code and docs; unit tests and blank lines do not count.
-const SRC_LINES_MAX: usize = 20_000;
+const SRC_LINES_MAX: usize = 22_000;
 const FILE_LINES_MAX: usize = 450;
 /// Lines of code that may stand between a SAFETY comment and its `unsafe`: a statement's beginning.
 const SAFETY_REACH: usize = 4;

@@ -1,9 +1,9 @@
-//! An observer that writes through the crate `log`.
+//! An observer that writes through the crate `log`, with the feature of that name.
 
-use super::{Escaped, Observer, Refusal};
 use crate::addr::{Endpoint, Peer};
 use crate::error::Error;
 use crate::handler::CloseReason;
+use crate::observer::{Escaped, Observer, Refusal};
 use log::Level;
 use std::fmt;
 use std::io;
@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 ///
 /// ```
 /// use sockeye::codec::Lines;
-/// use sockeye::observer::Log;
+/// use sockeye::logging::Log;
 /// use sockeye::server::Server;
 /// # use std::time::Duration;
 ///
