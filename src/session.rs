@@ -44,12 +44,8 @@ pub(crate) struct Session<P: ?Sized = dyn Protocol> {
     state: State,
     /// Input that was read and not handled: an unfinished frame, or whole ones behind `pending`.
     kept: Vec<u8>,
-    /// How long the unfinished frame in `kept` will be, zero if unknown.
-    need: usize,
-    /// The listener that it came in by, told when it is gone.
+    /// The listener that it came in by, and who looks.
     entry: Option<Entry>,
-    /// There if somebody looks.
-    watched: Option<Box<Watched>>,
     protocol: P,
 }
 
@@ -65,20 +61,22 @@ impl Session {
         Box::new(Session {
             state: State::new(peer, side, limits, now),
             kept: Vec::new(),
-            need: 0,
             entry: None,
-            watched: None,
             protocol: Speech { codec, handler },
         })
     }
 
     /// Where the peer came in, and who looks.
-    pub(crate) fn seen(&mut self, entry: Option<Entry>, watched: Option<Box<Watched>>) {
-        (self.entry, self.watched) = (entry, watched);
+    pub(crate) fn seen(&mut self, entry: Option<Entry>) {
+        self.entry = entry;
+    }
+
+    fn watched(&self) -> Option<&Watched> {
+        self.entry.as_ref()?.watched()
     }
 
     pub(crate) fn open(&mut self, turn: &mut Turn) {
-        if let (Side::Adopted, Some(watched)) = (self.state.side, &self.watched) {
+        if let (Side::Adopted, Some(watched)) = (self.state.side, self.watched()) {
             watched.adopted(&self.state.peer);
         }
         self.call(Call::Open, turn);
@@ -119,7 +117,7 @@ impl Session {
     fn discard(&mut self, bytes: &[u8]) -> usize {
         if self.state.phase == Phase::Lingering {
             let count = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            self.state.linger_left = self.state.linger_left.saturating_sub(count);
+            self.state.expected = self.state.expected.saturating_sub(count);
         }
         bytes.len()
     }
@@ -132,7 +130,8 @@ impl Session {
         // An unfinished frame is given as much as finishes it, and not much more.
         while !self.kept.is_empty() {
             let old = self.kept.len();
-            let step = if self.need > old { self.need - old } else { old.max(STEP) };
+            let need = self.state.expected as usize;
+            let step = if need > old { need - old } else { old.max(STEP) };
             let end = bytes.len().min(at.saturating_add(step));
             self.kept.extend_from_slice(&bytes[at..end]);
             let progress = self.frames_of_kept(Edge::Open, turn);
@@ -360,7 +359,7 @@ impl Session {
                     Flags::EOF.and(Flags::STOPPING).and(Flags::PAUSED).and(Flags::PENDING);
                 !self.has(DEAF) && !self.state.is_held_up()
             }
-            Phase::Lingering => !self.has(Flags::EOF) && self.state.linger_left > 0,
+            Phase::Lingering => !self.has(Flags::EOF) && self.state.expected > 0,
             Phase::Finishing | Phase::Ended => false,
         }
     }
@@ -410,7 +409,9 @@ impl Session {
             self.panicked(turn, &Panic::of(payload));
             Progress { used: input.len(), hungry: true, need: 0 }
         });
-        self.need = progress.need;
+        if self.state.phase == Phase::Open {
+            self.state.expected = u32::try_from(progress.need).unwrap_or(u32::MAX);
+        }
         progress
     }
 
@@ -424,7 +425,7 @@ impl Session {
     /// The handler has panicked: whole replies are still sent, the half one is cut off.
     #[cold]
     fn panicked(&mut self, turn: &mut Turn, panic: &Panic) {
-        if let Some(watched) = &self.watched {
+        if let Some(watched) = self.watched() {
             watched.panicked(&self.state.peer, panic);
         }
         self.state.flags.set(Flags::PANICKED);

@@ -194,8 +194,8 @@ impl Service {
         let named = tally.watch.is_set().then(|| peer.clone());
         match contain(|| make(peer, now)) {
             Ok(mut session) => {
-                let entry = self.enter(session.peer(), tally);
-                session.seen(Some(entry), tally.watch.over(now));
+                let entry = self.enter(session.peer(), now, tally);
+                session.seen(Some(entry));
                 Some(session)
             }
             Err(panic) => {
@@ -209,9 +209,9 @@ impl Service {
     }
 
     /// A peer comes in, until the entry is dropped.
-    pub(crate) fn enter(&self, peer: &Peer, tally: &Tally) -> Entry {
+    pub(crate) fn enter(&self, peer: &Peer, now: Instant, tally: &Tally) -> Entry {
         tally.watch.tell(|observer| observer.accepted(peer, self.door.endpoint()));
-        self.door.enter()
+        self.door.enter(tally.watch.over(now))
     }
 }
 

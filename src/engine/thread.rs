@@ -328,14 +328,13 @@ pub(super) fn run_blocking(
 ) {
     let Serve::Blocking(serve) = &service.serve else { return };
     common.tally.opened();
-    let entry = service.enter(peer, &common.tally);
-    let watched = common.tally.watch.over(Instant::now());
+    let entry = service.enter(peer, Instant::now(), &common.tally);
     let outcome = contain(|| serve(socket));
     let reason = match outcome {
         Ok(Ok(())) => CloseReason::Finished,
         Ok(Err(error)) => CloseReason::Handler(error),
         Err(panic) => {
-            if let Some(watched) = &watched {
+            if let Some(watched) = entry.watched() {
                 watched.panicked(peer, &panic);
             }
             CloseReason::Panicked
@@ -344,10 +343,10 @@ pub(super) fn run_blocking(
     if let Some(socket) = berth.lent() {
         linger(socket, &common.limits);
     }
-    drop(entry);
-    if let Some(watched) = watched {
+    if let Some(watched) = entry.watched() {
         watched.closed(peer, &reason, Instant::now());
     }
+    drop(entry);
     common.tally.closed(&reason, false);
 }
 

@@ -185,7 +185,7 @@ impl Worker {
                 },
                 Order::Adopt(socket, mut session) => {
                     // It never began, so nobody is told that it ends.
-                    session.seen(None, None);
+                    session.seen(None);
                     session.force(CloseReason::Stopped);
                     drop(socket);
                     self.conclude(session, true);

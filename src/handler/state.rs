@@ -81,7 +81,9 @@ pub(crate) struct State {
     pub(crate) backlog: Option<Box<Out>>,
     pub(crate) line: Option<Arc<Line>>,
     pub(crate) reason: Option<Box<CloseReason>>,
-    pub(crate) linger_left: u32,
+    /// While open: how long the unfinished frame that was kept will be, zero if unknown. While lingering:
+    /// how much is still thrown away. One field, because of those there are as many as idle connections.
+    pub(crate) expected: u32,
     pub(crate) phase: Phase,
     pub(crate) side: Side,
     pub(crate) flags: Flags,
@@ -158,7 +160,7 @@ impl State {
             flags.set(Flags::SPOKEN);
         }
         State {
-            linger_left: u32::try_from(limits.linger_bytes_max).unwrap_or(u32::MAX),
+            expected: 0,
             peer,
             limits,
             last: now,

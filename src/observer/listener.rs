@@ -1,5 +1,6 @@
 //! What is known of each listener, counted when connections come and go and never for a message.
 
+use super::Watched;
 use crate::addr::Endpoint;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -37,19 +38,27 @@ pub enum ListenerState {
 #[derive(Debug)]
 pub(crate) struct Door {
     endpoint: Endpoint,
-    accepted: AtomicU64,
-    left: AtomicU64,
+    tallied: Arc<Tallied>,
+    /// What those share whom nobody looks at.
+    seat: Arc<Seat>,
     errors: AtomicU64,
     short: AtomicBool,
     broken: AtomicBool,
 }
 
+#[derive(Debug, Default)]
+struct Tallied {
+    accepted: AtomicU64,
+    left: AtomicU64,
+}
+
 impl Door {
     pub(crate) fn new(endpoint: Endpoint) -> Door {
+        let tallied: Arc<Tallied> = Arc::default();
         Door {
             endpoint,
-            accepted: AtomicU64::new(0),
-            left: AtomicU64::new(0),
+            seat: Arc::new(Seat { door: Some(tallied.clone()), watched: None }),
+            tallied,
             errors: AtomicU64::new(0),
             short: AtomicBool::new(false),
             broken: AtomicBool::new(false),
@@ -61,9 +70,12 @@ impl Door {
     }
 
     /// Somebody comes in, until the entry is dropped.
-    pub(crate) fn enter(self: &Arc<Door>) -> Entry {
-        self.accepted.fetch_add(1, Relaxed);
-        Entry(self.clone())
+    pub(crate) fn enter(&self, watched: Option<Watched>) -> Entry {
+        self.tallied.accepted.fetch_add(1, Relaxed);
+        Entry(match watched {
+            None => self.seat.clone(),
+            watched => Arc::new(Seat { door: Some(self.tallied.clone()), watched }),
+        })
     }
 
     /// An accept failed for want of something. True if that is news.
@@ -96,19 +108,38 @@ impl Door {
             ListenerState::Accepting
         };
         // Who has left is read first: there are never more of them than came.
-        let left = self.left.load(Relaxed);
-        let accepted = self.accepted.load(Relaxed);
+        let left = self.tallied.left.load(Relaxed);
+        let accepted = self.tallied.accepted.load(Relaxed);
         let open = accepted.saturating_sub(left);
         ListenerInfo { endpoint, state, open, accepted, errors: self.errors.load(Relaxed) }
     }
 }
 
-/// Somebody who came in by a door. Dropped when the session is.
+/// Somebody who came in by a door, or was adopted. Dropped when the session is over. As there is one for
+/// each idle connection, it is a pointer; with nobody who looks, all of a door have the same.
 #[derive(Debug)]
-pub(crate) struct Entry(Arc<Door>);
+pub(crate) struct Entry(Arc<Seat>);
+
+#[derive(Debug)]
+struct Seat {
+    door: Option<Arc<Tallied>>,
+    watched: Option<Watched>,
+}
+
+impl Entry {
+    pub(crate) fn adopted(watched: Watched) -> Entry {
+        Entry(Arc::new(Seat { door: None, watched: Some(watched) }))
+    }
+
+    pub(crate) fn watched(&self) -> Option<&Watched> {
+        self.0.watched.as_ref()
+    }
+}
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.0.left.fetch_add(1, Relaxed);
+        if let Some(door) = &self.0.door {
+            door.left.fetch_add(1, Relaxed);
+        }
     }
 }

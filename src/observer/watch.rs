@@ -53,8 +53,8 @@ impl Watch {
     }
 
     /// What a session needs to be seen, if anybody looks.
-    pub(crate) fn over(&self, now: Instant) -> Option<Box<Watched>> {
-        self.is_set().then(|| Box::new(Watched { watch: self.clone(), began: now }))
+    pub(crate) fn over(&self, now: Instant) -> Option<Watched> {
+        self.is_set().then(|| Watched { watch: self.clone(), began: now })
     }
 }
 

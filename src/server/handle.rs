@@ -9,7 +9,7 @@ use crate::engine::{Adoption, Common, Counters, Report, Running, Shutter, Socket
 use crate::error::Error;
 use crate::handler::{Handler, Line, Remote, Side};
 use crate::memory;
-use crate::observer::{Door, ListenerInfo};
+use crate::observer::{Door, Entry, ListenerInfo};
 use crate::session::Session;
 use crate::socket::AnyStream;
 use std::fmt;
@@ -134,7 +134,7 @@ impl ServerHandle {
                 let (peer, now) = (peer.clone(), Instant::now());
                 let mut session =
                     Session::new(codec.clone(), handler, peer, Side::Adopted, limits.clone(), now);
-                session.seen(None, started.common.tally.watch.over(now));
+                session.seen(started.common.tally.watch.over(now).map(Entry::adopted));
                 let line = session.state().line(letters, Line::NOWHERE);
                 remote = Some(Remote::new(line, codec));
                 session

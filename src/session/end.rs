@@ -20,22 +20,20 @@ impl Session {
         };
         let mut panicked = self.has(Flags::PANICKED);
         let owed = self.has(Flags::OPENED) && !panicked;
-        let watched = self.watched.take();
-        let watched = watched.map(|watched| (watched, self.state.peer.clone()));
+        let entry = self.entry.take().map(|entry| (entry, self.state.peer.clone()));
         let farewell = contain(|| {
             if owed {
                 self.protocol.closed(&reason);
             }
         });
-        // The entry goes with the session, so before anybody is told.
-        let ends = [farewell, contain(|| drop(self))];
-        for panic in ends.into_iter().filter_map(Result::err) {
+        let watched = entry.as_ref().and_then(|(entry, peer)| Some((entry.watched()?, peer)));
+        for panic in [farewell, contain(|| drop(self))].into_iter().filter_map(Result::err) {
             panicked = true;
-            if let Some((watched, peer)) = &watched {
+            if let Some((watched, peer)) = watched {
                 watched.panicked(peer, &panic);
             }
         }
-        if let Some((watched, peer)) = &watched {
+        if let Some((watched, peer)) = watched {
             watched.closed(peer, &reason, now);
         }
         (reason, panicked)

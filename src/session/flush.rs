@@ -99,7 +99,7 @@ impl Session {
                 self.state.last = turn.now;
                 self.state.flags.set(Flags::REARM);
                 let backlog = std::mem::replace(&mut turn.out, spare.take());
-                if let Some(watched) = &self.watched {
+                if let Some(watched) = self.watched() {
                     watched.stalled(&self.state.peer, backlog.len());
                 }
                 self.state.backlog = Some(backlog);
@@ -108,7 +108,7 @@ impl Session {
                 self.state.flags.set(Flags::REARM);
                 spare.put(backlog);
                 // An end that takes the output away is none of it leaving.
-                if let (Some(watched), false) = (&self.watched, self.is_over()) {
+                if let (Some(watched), false) = (self.watched(), self.is_over()) {
                     watched.flowed(&self.state.peer);
                 }
             }
@@ -204,6 +204,8 @@ impl Session {
             }
             Phase::Finishing => {
                 state.phase = Phase::Lingering;
+                let most = state.limits.linger_bytes_max;
+                state.expected = u32::try_from(most).unwrap_or(u32::MAX);
                 state.last = now;
                 state.flags.set(Flags::REARM);
                 state.flags.set(Flags::SHUT);
