@@ -6,6 +6,9 @@
 //! The alignment needs no unsafe code: a `Vec` is made one page larger than asked, and the bytes
 //! before the first boundary stay unused.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::ops::Range;
 
@@ -311,6 +314,3 @@ const JOINED_BYTES_MAX: usize = 4096;
 
 /// A buffer that has grown beyond this is freed rather than kept.
 const KEEP_BYTES_MAX: usize = 1024 * 1024;
-
-#[cfg(test)]
-mod tests;

@@ -37,6 +37,7 @@ use crate::connect::{Backoff, CancelHandle, Connection, Pace};
 use crate::error::Error;
 use crate::lookup::Resolver;
 use crate::memory::Dialer;
+use crate::observer::{Observer, Watch};
 use crate::socket::{AnyStream, ConnectedUdpSocket, Mismatch, Options, TcpStream, UnixStream};
 use std::fmt;
 use std::io;
@@ -241,6 +242,13 @@ impl<S, C> Client<S, C> {
     pub fn cancel_with(self, cancel: &CancelHandle) -> Client<S, C> {
         let cancel = cancel.clone();
         self.with(|call| call.cancel = Some(cancel))
+    }
+
+    /// Tells this how names are looked up and addresses tried: see [`Observer`]. One observer; without it
+    /// [`ServerHandle::connect`](crate::server::ServerHandle::connect) tells the server's.
+    pub fn observer(self, observer: impl Observer) -> Client<S, C> {
+        let watch = Watch::new(Some(Arc::new(observer)));
+        self.with(|call| call.watch = watch)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Call)) -> Client<S, C> {

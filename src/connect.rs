@@ -25,6 +25,7 @@ pub use backoff::Backoff;
 pub use cancel::CancelHandle;
 pub(crate) use dial::{Dial, Dialed, Progress, Times};
 pub(crate) use race::Pace;
+pub(crate) use report::Unconnected;
 pub use report::{Attempt, Fate, Report};
 
 use crate::addr::{Endpoint, HostPort, IpVersion, Policy, SocketType};

@@ -31,8 +31,8 @@ mod threads;
 mod warden;
 mod worker;
 
+pub(crate) use counters::Tally;
 pub use counters::{Closed, Counters, Refused};
-pub(crate) use counters::{Refusal, Tally};
 pub use events::Events;
 pub(crate) use gate::Gate;
 pub use refuse::OnFull;
@@ -42,7 +42,7 @@ pub use threads::Threads;
 
 pub(crate) use plan::{
     Admit, AdmitUnix, Adoption, Common, FirstLoop, Launch, Listening, MakeSession, MemoryListening,
-    Plan, Running, Serve, ServeBlocking, Service, Socket,
+    Plan, Running, Serve, ServeBlocking, Service, Shutter, Socket,
 };
 
 use std::fmt;

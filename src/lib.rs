@@ -72,6 +72,8 @@
 //!   [`Group`](handler::Group) many at once.
 //! - [`codec`]: [`Lines`](codec::Lines), [`Bytes`](codec::Bytes), or your own.
 //! - [`engine`]: threads or event loops, chosen by load and not by handler.
+//! - [`observer`]: who came, who was refused, how it ended; the feature `log` adds
+//!   `logging`, which writes it through the crate of that name.
 //! - [`limits`]: every queue, buffer, table and wait has one, with a default.
 //! - [`socket`]: typed sockets, for straight-line code and for sockets configured by hand, and their
 //!   [`Options`](socket::Options), which servers and clients take too; multicast, and datagrams in batches;
@@ -97,14 +99,19 @@ mod buffer;
 pub mod client;
 pub mod codec;
 pub mod connect;
+mod contain;
 mod descriptors;
 pub mod engine;
 pub mod error;
 pub mod handler;
 pub mod limits;
+#[cfg(feature = "log")]
+#[cfg_attr(docsrs, doc(cfg(feature = "log")))]
+pub mod logging;
 pub mod lookup;
 mod mailbox;
 pub mod memory;
+pub mod observer;
 mod poll;
 pub mod server;
 mod session;

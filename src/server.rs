@@ -25,6 +25,8 @@ mod datagrams;
 mod handle;
 mod launched;
 mod listening;
+#[cfg(feature = "signal")]
+mod signals;
 mod unix;
 
 pub use handle::{IntoAdopted, ServerHandle};
@@ -34,19 +36,16 @@ pub use crate::engine::OnFull;
 
 use crate::addr::{Endpoint, IntoHostPort, Peer};
 use crate::codec::Codec;
-use crate::engine::{
-    BlockingEngine, Common, Engine, Gate, Launch, MakeSession, Plan, Report, Serve, ServeBlocking,
-    Service, Stop, Tally, Threads,
-};
+use crate::engine::{BlockingEngine, Engine, MakeSession, Report, Serve, ServeBlocking, Threads};
 use crate::error::Error;
 use crate::handler::{Context, Handler, IntoOutcome, Side};
 use crate::limits::Limits;
+use crate::observer::Observer;
 use crate::session::Session;
 use crate::socket::{AnyStream, Options};
 use accepting::Accepting;
-use bind::Bound;
 use datagrams::Datagrams;
-use launched::{Launched, OnStart, not_started};
+use launched::{Launched, OnStart};
 use listening::Source;
 use std::fmt;
 use std::io;
@@ -68,6 +67,7 @@ pub struct Server<C = (), E = Threads> {
     options: Options,
     accepting: Accepting,
     unix: UnixSettings,
+    observer: Option<Arc<dyn Observer>>,
     handle: ServerHandle,
     on_start: Option<Box<OnStart>>,
     datagrams: Datagrams,
@@ -84,6 +84,7 @@ impl Server {
             options: Options::new(),
             accepting: Accepting::default(),
             unix: UnixSettings::default(),
+            observer: None,
             handle: ServerHandle::default(),
             on_start: None,
             datagrams: Datagrams::default(),
@@ -143,7 +144,16 @@ impl<C, E: Engine> Server<C, E> {
 
     fn change<D, G>(self, change: impl FnOnce(C, E) -> (D, G)) -> Server<D, G> {
         let Server {
-            sources, limits, options, accepting, unix, handle, on_start, datagrams, ..
+            sources,
+            limits,
+            options,
+            accepting,
+            unix,
+            observer,
+            handle,
+            on_start,
+            datagrams,
+            ..
         } = self;
         let (codec, engine) = change(self.codec, self.engine);
         Server {
@@ -154,6 +164,7 @@ impl<C, E: Engine> Server<C, E> {
             options,
             accepting,
             unix,
+            observer,
             handle,
             on_start,
             datagrams,
@@ -196,6 +207,12 @@ impl<C, E: Engine> Server<C, E> {
     /// ```
     pub fn options(mut self, options: Options) -> Server<C, E> {
         self.options = options;
+        self
+    }
+
+    /// Tells this what the server sees: see [`Observer`]. One observer; a second one replaces it.
+    pub fn observer(mut self, observer: impl Observer) -> Server<C, E> {
+        self.observer = Some(Arc::new(observer));
         self
     }
 
@@ -257,51 +274,6 @@ impl<C, E: Engine> Server<C, E> {
         E: BlockingEngine,
     {
         self.launch(blocking(serve))?.run()
-    }
-
-    /// Binds the endpoints and starts all of the engine but its first loop.
-    fn launch(self, serve: Serve) -> Result<Launched, Error> {
-        let Server {
-            sources,
-            engine,
-            limits,
-            options,
-            accepting,
-            unix,
-            handle,
-            on_start,
-            datagrams,
-            ..
-        } = self;
-        let UnixSettings { files, admit: admit_unix, descriptors } = unix;
-        let Accepting { admit, on_full } = accepting;
-        let service = Service { admit, admit_unix, descriptors, serve };
-        let mut bound = Bound::new(service, options, files, engine.datagram_workers());
-        for source in sources {
-            bound.add(source?)?;
-        }
-        let Bound { sockets, memory, files, .. } = bound;
-        let gate = Gate::new(engine.connections_max(limits.connections_max));
-        let gate = gate.with(&limits, on_full);
-        handle.early().tell(&gate);
-        let common = Arc::new(Common {
-            gate,
-            limits: Arc::new(limits),
-            tally: Tally::default(),
-            stop: Arc::new(Stop::default()),
-            stateless: datagrams.stateless,
-            replies: datagrams.replies(),
-        });
-        let mut endpoints: Vec<Endpoint> =
-            sockets.iter().map(|listening| listening.endpoint.clone()).collect();
-        for (before, listening) in memory.iter().enumerate() {
-            endpoints.insert(before + listening.place, Endpoint::memory());
-        }
-        let plan = Plan { sockets, memory, common: common.clone() };
-        let Launch { running, first } = engine.start(plan).map_err(not_started)?;
-        let at_work = common.stop.enter();
-        handle.started(running, common, endpoints, files);
-        Ok(Launched { handle, first, at_work, on_start })
     }
 }
 

@@ -29,13 +29,16 @@ pub(crate) use protocol::Protocol;
 
 use crate::addr::{Peer, Transport};
 use crate::codec::{Codec, Edge, FrameError};
+use crate::contain::{Panic, contain};
 use crate::handler::{CloseReason, Flags, Handler, Letter, Phase, Side, State, Turn};
 use crate::limits::Limits;
+use crate::observer::{Entry, Watched};
 use protocol::{Call, Progress, Speech};
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// One conversation. See the module.
 pub(crate) struct Session<P: ?Sized = dyn Protocol> {
@@ -47,6 +50,8 @@ pub(crate) struct Session<P: ?Sized = dyn Protocol> {
     /// When the unfinished frame in `kept` began, in milliseconds that wrap around; what is in there
     /// otherwise does not count.
     began: u32,
+    /// The listener that it came in by, and who looks.
+    entry: Option<Entry>,
     protocol: P,
 }
 
@@ -63,13 +68,25 @@ impl Session {
             kept: Vec::new(),
             need: 0,
             began: 0,
+            entry: None,
             protocol: Speech { codec, handler },
         })
     }
 
+    /// Where the peer came in, and who looks.
+    pub(crate) fn seen(&mut self, entry: Option<Entry>) {
+        self.entry = entry;
+    }
+
+    fn watched(&self) -> Option<&Watched> {
+        self.entry.as_ref()?.watched()
+    }
+
     pub(crate) fn open(&mut self, turn: &mut Turn) {
-        let state = &mut self.state;
-        (state.opened, state.read, state.write) = (turn.at, turn.at, turn.at);
+        self.state.begin(turn.at);
+        if let (Side::Adopted, Some(watched)) = (self.state.side, self.watched()) {
+            watched.adopted(&self.state.peer);
+        }
         self.call(Call::Open, turn);
         if !self.has(Flags::PANICKED) {
             self.state.flags.set(Flags::OPENED);
@@ -284,6 +301,13 @@ impl Session {
         unfinished
     }
 
+    /// Bytes that the kernel has not taken, and those that remotes have sent and that are on their way.
+    pub(crate) fn unsent(&self) -> u64 {
+        let queued = self.state.line.as_ref().map_or(0, |line| line.queued.load(Ordering::SeqCst));
+        let kept = self.state.backlog.as_ref().map_or(0, |backlog| backlog.len());
+        (queued + kept) as u64
+    }
+
     /// Whether the engine should read.
     pub(crate) fn wants_input(&self) -> bool {
         match self.state.phase {
@@ -326,9 +350,8 @@ impl Session {
         }
         let paused = self.has(Flags::PAUSED);
         let Session { state, protocol, .. } = self;
-        let run = AssertUnwindSafe(|| protocol.call(call, state, turn));
-        if catch_unwind(run).is_err() {
-            self.panicked(turn);
+        if let Err(panic) = contain(|| protocol.call(call, state, turn)) {
+            self.panicked(turn, &panic);
         }
         if paused && !self.has(Flags::PAUSED) {
             self.hear_again(turn);
@@ -339,8 +362,8 @@ impl Session {
     fn frames(&mut self, input: &[u8], edge: Edge, turn: &mut Turn) -> Progress {
         let Session { state, protocol, .. } = self;
         let run = AssertUnwindSafe(|| protocol.frames(input, edge, state, turn));
-        let progress = catch_unwind(run).unwrap_or_else(|_| {
-            self.panicked(turn);
+        let progress = catch_unwind(run).unwrap_or_else(|payload| {
+            self.panicked(turn, &Panic::of(payload));
             Progress { used: input.len(), hungry: true, need: 0 }
         });
         self.need = u32::try_from(progress.need).unwrap_or(u32::MAX);
@@ -356,10 +379,15 @@ impl Session {
 
     /// The handler has panicked: whole replies are still sent, the half one is cut off.
     #[cold]
-    fn panicked(&mut self, turn: &mut Turn) {
+    fn panicked(&mut self, turn: &mut Turn, panic: &Panic) {
+        if let Some(watched) = self.watched() {
+            watched.panicked(&self.state.peer, panic);
+        }
         self.state.flags.set(Flags::PANICKED);
         turn.out.cut(turn.whole);
         self.state.finish(CloseReason::Panicked);
+        // It may have finished first, and panicked then.
+        self.state.note_reason(CloseReason::Panicked);
     }
 }
 

@@ -46,10 +46,12 @@ const fn row(
 const TABLE: &[Row] = &[
     //  module     floor   may import                                          outside crates
     row("testing", Roof,   "server client STAIR IO PURE GROUND -sys",           ""),
-    row("server",  Roof,   "client STAIR IO PURE GROUND -sys",                  ""),
+    row("logging", Roof,   "observer handler GROUND",                          "log"),
+    row("server",  Roof,   "client STAIR IO PURE GROUND -sys",                  "signal_hook"),
     row("client",  Roof,   "STAIR IO PURE GROUND -sys",                        ""),
     row("engine",  Stair,  "IO PURE GROUND",                                   ""),
-    row("session", Pure,   "handler codec limits timers mailbox buffer GROUND", ""),
+    row("session", Pure,   "observer handler codec limits timers mailbox buffer GROUND", ""),
+    row("observer", Pure,  "handler GROUND",                                   ""),
     row("handler", Pure,   "codec limits timers mailbox buffer GROUND",        ""),
     row("codec",   Pure,   "buffer GROUND",                                    "memchr"),
     row("limits",  Pure,   "GROUND",                                           ""),
@@ -62,14 +64,25 @@ const TABLE: &[Row] = &[
     row("memory",  Io,     "poll GROUND",                                      ""),
     row("poll",    Io,     "sys GROUND",                                       "rustix"),
     row("sys",     Io,     "GROUND",                                           "rustix libc socket2 io_uring"),
+    row("contain", Ground, "",                                                 ""),
     row("error",   Ground, "addr",                                             "thiserror"),
     row("descriptors", Ground, "",                                             ""),
     row("addr",    Ground, "",                                                 ""),
 ];
 
 /// Every crate that the manifest depends on, or may one day; none of them is free for all.
-const OUTSIDE: &[&str] =
-    &["dns_lookup", "io_uring", "libc", "log", "memchr", "rustix", "socket2", "thiserror", "url"];
+const OUTSIDE: &[&str] = &[
+    "dns_lookup",
+    "io_uring",
+    "libc",
+    "log",
+    "memchr",
+    "rustix",
+    "signal_hook",
+    "socket2",
+    "thiserror",
+    "url",
+];
 
 /// What names a descriptor or a clock: not for the pure wing, which is told `now` and handed bytes.
 /// The paths count wherever they stand in a longer one.
@@ -90,7 +103,7 @@ const IMPURE_NAMES: &[&str] = &[
 const IMPURE_PATHS: &[&[&str]] = &[&["std", "fs"], &["std", "os"], &["Instant", "now"]];
 
 /// Code and docs; unit tests and blank lines do not count.
-const SRC_LINES_MAX: usize = 24_000;
+const SRC_LINES_MAX: usize = 27_000;
 const FILE_LINES_MAX: usize = 450;
 /// Lines of code that may stand between a SAFETY comment and its `unsafe`: a statement's beginning.
 const SAFETY_REACH: usize = 4;

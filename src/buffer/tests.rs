@@ -1,3 +1,5 @@
+//! Tests of both buffers.
+
 use super::*;
 
 fn push(out: &mut Out, as_datagram: bool, bytes: &[u8]) {

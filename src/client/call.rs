@@ -6,9 +6,12 @@ use crate::addr::{
     Any, AnyAddr, ConnectedDatagram, Endpoint, SeqPacket, SocketType, Transport, UnixAddr,
 };
 use crate::codec::Codec;
-use crate::connect::{CancelHandle, Dial, Manner, Report, Times, cancelled, drive};
+use crate::connect::{
+    CancelHandle, Dial, Fate, Manner, Report, Times, Unconnected, cancelled, drive,
+};
 use crate::error::{Error, ErrorKind};
 use crate::memory::Dialer;
+use crate::observer::Watch;
 use crate::poll::{ThreadWaker, wait_for_any};
 use crate::socket::{AnyStream, Options, Socket, UnixDatagram};
 use std::io;
@@ -27,11 +30,19 @@ pub(crate) struct Call {
     pub(crate) timeout: Option<Duration>,
     pub(crate) manner: Manner,
     pub(crate) cancel: Option<CancelHandle>,
+    pub(crate) watch: Watch,
 }
 
 impl Call {
     pub(super) fn new(endpoint: Endpoint) -> Call {
-        Call { endpoint, dialer: None, timeout: None, manner: Manner::default(), cancel: None }
+        Call {
+            endpoint,
+            dialer: None,
+            timeout: None,
+            manner: Manner::default(),
+            cancel: None,
+            watch: Watch::default(),
+        }
     }
 
     /// The end of a call that begins now.
@@ -74,7 +85,8 @@ impl Call {
         let dialed = drive(self.dial(addresses, times), self.cancel.as_ref());
         let (socket, report) = dialed
             .map_err(|error| self.failed(error))?
-            .map_err(|unconnected| unconnected.into_error(&self.endpoint))?;
+            .map_err(|unconnected| self.unconnected(unconnected))?;
+        self.tell(&report);
         let channel = match self.endpoint.transport().is_datagram() {
             true => Channel::Datagram(Socket::<Any, ConnectedDatagram>::of_begun(socket)),
             false => Channel::Stream(AnyStream::of_begun(socket)),
@@ -86,7 +98,37 @@ impl Call {
     pub(crate) fn look_up(&self, deadline: Instant) -> Result<Vec<SocketAddr>, Error> {
         let at = self.endpoint.host_port().ok_or(io::ErrorKind::InvalidInput);
         let at = at.map_err(|kind| self.failed(kind.into()))?;
-        self.manner.look_up(at, self.endpoint.transport().socket_type(), deadline)
+        let began = Instant::now();
+        let found = self.manner.look_up(at, self.endpoint.transport().socket_type(), deadline);
+        if !self.is_literal() {
+            let lasted = began.elapsed();
+            let found = found.as_ref().map(Vec::as_slice);
+            self.watch.tell(|observer| observer.resolved(&self.endpoint, found, lasted));
+        }
+        found
+    }
+
+    /// Tells the observer what was tried.
+    pub(crate) fn tell(&self, report: &Report) {
+        for attempt in report.attempts() {
+            let fate: &dyn std::fmt::Display = attempt.fate();
+            let failure = match attempt.fate() {
+                Fate::NotTried => continue,
+                Fate::Won => None,
+                _ => Some(fate),
+            };
+            let (to, lasted) = (attempt.address(), attempt.elapsed());
+            self.watch.tell(|observer| observer.attempted(to, failure, lasted));
+        }
+    }
+
+    /// The error of attempts that came to nothing; the observer is told of them.
+    pub(crate) fn unconnected(&self, unconnected: Unconnected) -> Error {
+        let error = unconnected.into_error(&self.endpoint);
+        if let Some(report) = Report::of(&error) {
+            self.tell(report);
+        }
+        error
     }
 
     /// What blocks: on this thread, or on another one if somebody may cancel it. That one is then left

@@ -142,6 +142,16 @@ impl fmt::Display for Attempt {
     }
 }
 
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fate::Won => f.write_str("connected"),
+            Fate::Unanswered => f.write_str("no answer"),
+            fate => fate.words(Duration::ZERO, f),
+        }
+    }
+}
+
 impl Fate {
     /// How much it says about the peer.
     fn weight(&self) -> u8 {

@@ -2,14 +2,16 @@
 
 use super::gate::Entry;
 use super::refuse::Leaving;
-use super::{Common, Listening, MemoryListening, Refusal, Tally};
+use super::{Common, Listening, MemoryListening, Tally};
 use crate::addr::Peer;
+use crate::error::Error;
 use crate::memory;
+use crate::observer::{Door, Refusal};
 use crate::sys::errors::{AfterError, after_accept, is_out_of_descriptors};
 use crate::sys::{self, backlog};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What came of one accept.
@@ -28,7 +30,7 @@ pub(super) enum Accepted<S> {
 }
 
 impl<S> Accepted<S> {
-    /// Why a listener is given up. One that has hung up and only says that nobody waits, as Unix ones do,
+    /// Why a listener is not to be polled any more. One that has hung up and only says that nobody waits, as Unix ones do,
     /// would be polled without end.
     pub(super) fn error(self) -> io::Error {
         match self {
@@ -59,19 +61,20 @@ impl Common {
             }
         };
         Tally::add(&self.tally.accepted);
+        let peer = Peer::from_addr(listening.transport, from.to_canonical());
         if entry == Entry::Full {
-            self.gate.shortage.succeeded(now);
-            self.refuse(socket, Refusal::Full, leaving, now);
+            self.goes_well(now);
+            self.refuse(socket, peer.as_ref(), Refusal::Full, leaving, now);
             return Accepted::Settled;
         }
-        let Some(peer) = Peer::from_addr(listening.transport, from.to_canonical()) else {
+        let Some(peer) = peer else {
             self.gate.leave();
             return Accepted::Settled;
         };
         if !self.gate.enter_from(&peer) {
             self.gate.leave();
-            self.gate.shortage.succeeded(now);
-            self.refuse(socket, Refusal::PerSource, leaving, now);
+            self.goes_well(now);
+            self.refuse(socket, Some(&peer), Refusal::PerSource, leaving, now);
             return Accepted::Settled;
         }
         listening.tune(&socket);
@@ -89,7 +92,7 @@ impl Common {
             AfterError::Next => Accepted::Settled,
             AfterError::GiveUp => Accepted::Broken(error),
             AfterError::BackOff => {
-                let until = self.back_off(now);
+                let until = self.back_off(&listening.service.door, &error, now);
                 if is_out_of_descriptors(&error) {
                     self.shed(listening, now);
                 }
@@ -99,23 +102,50 @@ impl Common {
     }
 
     /// Something is short. Says until when to leave the listeners alone. All that is to be told about
-    /// an episode is told from here.
-    pub(super) fn back_off(&self, now: Instant) -> Instant {
+    /// an episode is told from here and from [`goes_well`](Common::goes_well).
+    pub(super) fn back_off(&self, door: &Arc<Door>, error: &io::Error, now: Instant) -> Instant {
         Tally::add(&self.tally.accept_failed);
-        let (until, begins) = self.gate.shortage.failed(now);
-        if begins {
-            Tally::add(&self.tally.shortages);
+        door.failed();
+        let failure = self.gate.shortage.failed(door, now);
+        if let Some(door) = failure.ended {
+            self.shortage_ended(&door);
         }
-        until
+        if failure.begins {
+            Tally::add(&self.tally.shortages);
+            self.tally.watch.tell(|observer| observer.shortage_began(door.endpoint(), error));
+        }
+        failure.until
+    }
+
+    /// A connection was accepted and has all that it needs.
+    pub(super) fn goes_well(&self, now: Instant) {
+        if let Some(door) = self.gate.shortage.succeeded(now) {
+            self.shortage_ended(&door);
+        }
+    }
+
+    #[cold]
+    fn shortage_ended(&self, door: &Door) {
+        self.tally.watch.tell(|observer| observer.shortage_ended(door.endpoint()));
+    }
+
+    /// A listener will never accept again, so the server cannot go on; unless that is how its acceptor
+    /// learns of a stop, which shuts the listeners.
+    pub(super) fn broken(&self, listening: &Listening, error: io::Error) {
+        if self.stop.deadline().is_none() {
+            listening.service.door.broken();
+            self.stop.fail(Error::new("accept on", &listening.endpoint, error));
+        }
     }
 
     /// Refuses one of those who wait, with the descriptor in reserve, if the server refuses. As far as
     /// it goes: another thread may take that descriptor first.
     fn shed(&self, listening: &Listening, now: Instant) {
         self.gate.shortage.with_reserve(|| {
-            if let Ok((socket, _)) = sys::io::accept(listening.socket.as_fd(), true) {
+            if let Ok((socket, from)) = sys::io::accept(listening.socket.as_fd(), true) {
                 Tally::add(&self.tally.accepted);
-                self.refuse(socket, Refusal::NoDescriptor, None, now);
+                let peer = Peer::from_addr(listening.transport, from.to_canonical());
+                self.refuse(socket, peer.as_ref(), Refusal::NoDescriptor, None, now);
             }
         });
     }
@@ -136,7 +166,7 @@ impl Common {
         };
         Tally::add(&self.tally.accepted);
         if entry == Entry::Full {
-            self.gate.shortage.succeeded(now);
+            self.goes_well(now);
             self.refuse_memory(&socket, Refusal::Full);
             return Accepted::Settled;
         }

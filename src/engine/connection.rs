@@ -33,9 +33,11 @@ impl Desk {
     ) -> Desk {
         let out = Box::new(Out::new(write_bytes));
         let skipped = common.tally.frames_skipped.clone();
+        let mut turn = Turn::new(out, letters, skipped, Instant::now());
+        turn.stopping = common.stop.flag();
         Desk {
             scratch: Scratch::new(read_bytes),
-            turn: Turn::new(out, letters, skipped, Instant::now()),
+            turn,
             spare: Spare::new(write_bytes),
             frames_per_turn: common.limits.frames_per_turn.max(1),
         }

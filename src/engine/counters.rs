@@ -1,8 +1,12 @@
 //! Counters: what a server has done, and why its sessions ended.
 
+use crate::addr::Peer;
 use crate::handler::CloseReason;
+use crate::observer::{Refusal, Watch};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed, fence};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A snapshot of what a server has done since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +37,7 @@ pub struct Counters {
     /// Frames that were dropped because they were too long: see
     /// [`Oversize::Skip`](crate::codec::Oversize::Skip).
     pub frames_skipped: u64,
-    /// Callbacks that panicked.
+    /// Callbacks that panicked: of sessions, each once, and all others, hooks and observers.
     pub panics: u64,
     /// Sessions and blocking handlers that run now.
     pub open: u64,
@@ -114,12 +118,6 @@ macro_rules! refusals {
             }
         }
 
-        /// Why a connection or a datagram peer is refused.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Refusal {
-            $($why,)*
-        }
-
         #[derive(Debug, Default)]
         struct Refusals {
             $($field: AtomicU64,)*
@@ -152,9 +150,11 @@ refusals! {
     no_descriptor: NoDescriptor,
     /// No thread for them.
     no_thread: NoThread,
+    /// The function that makes handlers panicked. Datagram peers too.
+    no_handler: NoHandler,
 }
 
-/// The counters while they run. Nothing is ordered by them.
+/// The counters while they run, and who is told. Nothing is ordered by them.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) accepted: AtomicU64,
@@ -168,18 +168,30 @@ pub(crate) struct Tally {
     pub(crate) replies_dropped: AtomicU64,
     /// Shared with those who read: see [`Turn`](crate::handler::Turn).
     pub(crate) frames_skipped: Arc<AtomicU64>,
-    pub(crate) panics: AtomicU64,
+    /// Sessions whose callbacks panicked; other callbacks are counted by the watch.
+    panics: AtomicU64,
     opened: AtomicU64,
     closed: Endings,
+    pub(crate) watch: Watch,
+    leavers: Leavers,
 }
 
 impl Tally {
+    pub(crate) fn new(watch: Watch) -> Tally {
+        Tally { watch, ..Tally::default() }
+    }
+
     pub(crate) fn add(counter: &AtomicU64) {
         counter.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn refused(&self, why: Refusal) {
+    /// Counts a refusal, and tells it if it is known who is refused. Who makes a name only for this
+    /// need not, unless the watch is set.
+    pub(crate) fn refused(&self, peer: Option<&Peer>, why: Refusal) {
         Tally::add(self.refused.of(why));
+        if let Some(peer) = peer {
+            self.watch.tell(|observer| observer.refused(peer, why));
+        }
     }
 
     pub(crate) fn opened(&self) {
@@ -191,6 +203,12 @@ impl Tally {
         if panicked || matches!(reason, CloseReason::Panicked) {
             self.panics.fetch_add(1, Relaxed);
         }
+        self.leavers.left();
+    }
+
+    /// Waits until so few sessions are open. False if that takes longer.
+    pub(crate) fn wait_until_open(&self, at_most: u64, until: Option<Instant>) -> bool {
+        self.leavers.wait(until, || self.snapshot().open <= at_most)
     }
 
     pub(crate) fn snapshot(&self) -> Counters {
@@ -207,9 +225,51 @@ impl Tally {
             replies_guarded: self.replies_guarded.load(Relaxed),
             replies_dropped: self.replies_dropped.load(Relaxed),
             frames_skipped: self.frames_skipped.load(Relaxed),
-            panics: self.panics.load(Relaxed),
+            panics: self.panics.load(Relaxed) + self.watch.panics(),
             open: self.opened.load(Relaxed).saturating_sub(closed.total()),
             closed,
         }
+    }
+}
+
+/// Wakes who waits for sessions to leave. Where nobody does, it costs a look.
+#[derive(Debug, Default)]
+struct Leavers {
+    waiting: AtomicUsize,
+    lock: Mutex<()>,
+    left: Condvar,
+}
+
+impl Leavers {
+    fn left(&self) {
+        // Counted first, then looked; who waits notes it first, then counts.
+        fence(Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            self.left.notify_all();
+        }
+    }
+
+    fn wait(&self, until: Option<Instant>, is_enough: impl Fn() -> bool) -> bool {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let enough = loop {
+            if is_enough() {
+                break true;
+            }
+            let left = match until {
+                Some(until) => until.saturating_duration_since(Instant::now()),
+                None => Duration::from_secs(3600),
+            };
+            if left.is_zero() {
+                break false;
+            }
+            let waited = self.left.wait_timeout(lock, left);
+            lock = waited.unwrap_or_else(PoisonError::into_inner).0;
+        };
+        drop(lock);
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        enough
     }
 }

@@ -85,6 +85,11 @@ impl Gate {
         self.inside.load(Ordering::SeqCst)
     }
 
+    /// Whether nobody can enter now, because all places are taken or accepting is paused.
+    pub(crate) fn is_full(&self) -> bool {
+        self.inside() >= self.places()
+    }
+
     /// Before an accept. An error means to leave the listeners alone: until that time, or until the
     /// bell rings. Who is in has to [`leave`](Gate::leave).
     pub(crate) fn knock(&self, now: Instant) -> Result<Entry, Option<Instant>> {

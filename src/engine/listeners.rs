@@ -5,7 +5,6 @@ use super::datagrams::DatagramSocket;
 use super::refuse::Leaving;
 use super::worker::{Actor, Worker};
 use super::{Listening, MemoryListening};
-use crate::error::Error;
 use crate::poll::{Event, Interest, Poll};
 use std::io;
 use std::os::fd::AsFd;
@@ -73,7 +72,7 @@ impl Worker {
             }
             match common.accept(listening, true, doors.leaving.as_mut(), now) {
                 Accepted::Guest(socket, peer) => {
-                    common.gate.shortage.succeeded(now);
+                    common.goes_well(now);
                     let (ip, trigger) = (peer.ip(), listening.trigger);
                     let session = listening.service.session_on(socket.as_fd(), peer, &common.tally);
                     match session {
@@ -85,8 +84,7 @@ impl Worker {
                 Accepted::Nobody if !event.more => return,
                 Accepted::NotNow(until) => return self.close_doors(until),
                 broken @ (Accepted::Nobody | Accepted::Broken(_)) => {
-                    let error = broken.error();
-                    common.stop.fail(Error::new("accept on", &listening.endpoint, error));
+                    common.broken(listening, broken.error());
                     return self.drop_listener(token);
                 }
             }

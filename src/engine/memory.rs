@@ -122,7 +122,7 @@ impl Worker {
             let now = self.desk.turn.now;
             match self.common.accept_memory(listening, now) {
                 Accepted::Guest(socket, peer) => {
-                    self.common.gate.shortage.succeeded(now);
+                    self.common.goes_well(now);
                     let ip = peer.ip();
                     match listening.service.session(peer, &self.common.tally) {
                         Some(session) => self.add_memory(socket, session),

@@ -1,22 +1,24 @@
 //! What passes between a server and its engine. Public by name only: the traits of the public engines
 //! mention it, and nobody outside can reach it.
 
-use super::{Gate, Refusal, Stop, Tally};
+use super::{Gate, Stop, Tally};
 use crate::addr::{Credentials, Endpoint, Peer, Transport};
+use crate::contain::contain;
 use crate::handler::{Letter, Outcome};
 use crate::limits::{Limits, Replies};
 use crate::mailbox::Mailbox;
 use crate::memory;
+use crate::observer::{Door, Entry, Refusal};
 use crate::poll::Trigger;
 use crate::session::Session;
 use crate::socket::Options;
-use crate::sys::rights;
+use crate::sys::{self, rights};
 use std::fmt;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Instant;
 
 /// What a server hands to its engine.
 pub struct Plan {
@@ -48,6 +50,8 @@ pub(crate) struct Listening {
     pub(crate) accepted: Option<Options>,
     /// How what is accepted is polled.
     pub(crate) trigger: Trigger,
+    /// The program made the socket, and may share it with others.
+    pub(crate) lent: bool,
 }
 
 impl Listening {
@@ -66,7 +70,8 @@ impl Listening {
         };
         let socket = Arc::new(socket);
         let (twins, peers) = (Vec::new(), Arc::default());
-        Listening { socket, twins, peers, transport, endpoint, service, accepted, trigger }
+        let lent = false;
+        Listening { socket, twins, peers, transport, endpoint, service, accepted, trigger, lent }
     }
 
     /// Gives an accepted socket its options. It goes on without one that it cannot have: they tune a
@@ -88,7 +93,14 @@ impl Listening {
             service: self.service.clone(),
             accepted: self.accepted.clone(),
             trigger: self.trigger,
+            lent: self.lent,
         }
+    }
+
+    /// What shuts it, if nobody else can have it.
+    pub(crate) fn shutter(&self) -> Option<Shutter> {
+        let is_ours = !self.lent && !self.transport.is_datagram();
+        is_ours.then(|| Shutter(Arc::downgrade(&self.socket)))
     }
 
     /// One for each of its sockets, each for another worker.
@@ -105,6 +117,21 @@ impl Listening {
 impl fmt::Debug for Listening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Listening({})", self.endpoint)
+    }
+}
+
+/// Shuts a listener from any thread. It does not keep it open.
+#[derive(Debug)]
+pub(crate) struct Shutter(Weak<OwnedFd>);
+
+impl Shutter {
+    /// Connects are refused from now on, and those who wait in the backlog are sent away, as when it is
+    /// closed: shutdown(2).
+    pub(crate) fn shut(&self) {
+        if let Some(socket) = self.0.upgrade() {
+            // It fails where it was done before.
+            let _ = sys::io::shutdown_both(socket.as_fd());
+        }
     }
 }
 
@@ -140,6 +167,8 @@ pub(crate) struct Service {
     /// Whether descriptors may ride on what sessions read and write over Unix connections.
     pub(crate) descriptors: bool,
     pub(crate) serve: Serve,
+    /// Counts who comes in by this listener.
+    pub(crate) door: Arc<Door>,
 }
 
 #[derive(Clone)]
@@ -156,10 +185,21 @@ pub(crate) type MakeSession = dyn Fn(Peer) -> Box<Session> + Send + Sync;
 pub(crate) type ServeBlocking = dyn Fn(OwnedFd) -> Outcome + Send + Sync;
 
 impl Service {
+    /// Everybody is let in, without descriptors.
+    pub(crate) fn new(serve: Serve) -> Service {
+        let door = Arc::new(Door::new(Endpoint::memory()));
+        Service { admit: None, admit_unix: None, descriptors: false, serve, door }
+    }
+
+    /// The same, behind a door of its own.
+    pub(crate) fn at(&self, endpoint: &Endpoint) -> Service {
+        Service { door: Arc::new(Door::new(endpoint.clone())), ..self.clone() }
+    }
+
     /// Whether this peer may come in. Counts those who may not; a hook that panics admits nobody.
     pub(crate) fn admits(&self, peer: &Peer, tally: &Tally) -> bool {
         let Some(admit) = &self.admit else { return true };
-        ask(tally, || admit(peer))
+        ask(peer, tally, || admit(peer))
     }
 
     /// The same of a peer that is connected over this socket, and who it is if that matters.
@@ -173,7 +213,7 @@ impl Service {
             return self.admits(peer, tally).then_some(None);
         };
         let credentials = rights::credentials(socket).ok();
-        let admitted = ask(tally, || credentials.as_ref().is_some_and(|who| admit(who)));
+        let admitted = ask(peer, tally, || credentials.as_ref().is_some_and(|who| admit(who)));
         (admitted && self.admits(peer, tally)).then_some(credentials)
     }
 
@@ -209,22 +249,37 @@ impl Service {
     /// A session for whom nobody is asked.
     pub(crate) fn unasked_session(&self, peer: Peer, tally: &Tally) -> Option<Box<Session>> {
         let Serve::Sessions(make) = &self.serve else { return None };
-        let made = catch_unwind(AssertUnwindSafe(|| make(peer)));
-        if made.is_err() {
-            Tally::add(&tally.panics);
+        // Who is to be told of a panic needs the name of the peer, which the session takes.
+        let named = tally.watch.is_set().then(|| peer.clone());
+        match contain(|| make(peer)) {
+            Ok(mut session) => {
+                let entry = self.enter(session.peer(), tally);
+                session.seen(Some(entry));
+                Some(session)
+            }
+            Err(panic) => {
+                tally.watch.panicked(named.as_ref(), &panic);
+                tally.refused(named.as_ref(), Refusal::NoHandler);
+                None
+            }
         }
-        made.ok()
+    }
+
+    /// A peer comes in, until the entry is dropped.
+    pub(crate) fn enter(&self, peer: &Peer, tally: &Tally) -> Entry {
+        tally.watch.tell(|observer| observer.accepted(peer, self.door.endpoint()));
+        self.door.enter(tally.watch.over(Instant::now))
     }
 }
 
 /// What a hook says; one that panics says no.
-fn ask(tally: &Tally, hook: impl FnOnce() -> bool) -> bool {
-    let admitted = catch_unwind(AssertUnwindSafe(hook)).unwrap_or_else(|_| {
-        Tally::add(&tally.panics);
+fn ask(peer: &Peer, tally: &Tally, hook: impl FnOnce() -> bool) -> bool {
+    let admitted = contain(hook).unwrap_or_else(|panic| {
+        tally.watch.panicked(Some(peer), &panic);
         false
     });
     if !admitted {
-        tally.refused(Refusal::NotAdmitted);
+        tally.refused(Some(peer), Refusal::NotAdmitted);
     }
     admitted
 }
@@ -295,7 +350,7 @@ mod tests {
         assert!(refused.apply_to(&accepted).is_err());
         let endpoint = "tcp://127.0.0.1:0".parse().unwrap();
         let serve = Serve::Blocking(Arc::new(|_| Ok(())));
-        let service = Service { admit: None, admit_unix: None, descriptors: false, serve };
+        let service = Service::new(serve);
         let listening = Listening::new(listener.into(), endpoint, service, Some(refused));
         let other = accepted.try_clone().unwrap().into();
         listening.share().tune(&other);

@@ -1,9 +1,11 @@
 //! Refusing: what becomes of a connection that was accepted and has no place.
 
-use super::{Common, Refusal};
+use super::Common;
+use crate::addr::Peer;
 use crate::engine::slots::Slots;
 use crate::limits::Limits;
 use crate::memory;
+use crate::observer::Refusal;
 use crate::poll::{Interest, Poll};
 use crate::sys;
 use std::collections::VecDeque;
@@ -81,11 +83,12 @@ impl Common {
     pub(super) fn refuse(
         &self,
         socket: OwnedFd,
+        peer: Option<&Peer>,
         why: Refusal,
         leaving: Option<&mut Leaving>,
         now: Instant,
     ) {
-        self.tally.refused(why);
+        self.tally.refused(peer, why);
         let said = self.gate.on_full.say(|bytes| sys::io::send_now(socket.as_fd(), bytes));
         match leaving {
             Some(leaving) if said => leaving.add(socket, now, &self.limits),
@@ -98,7 +101,7 @@ impl Common {
 
     /// The same in memory, where bytes outlive their stream.
     pub(super) fn refuse_memory(&self, socket: &memory::Stream, why: Refusal) {
-        self.tally.refused(why);
+        self.tally.refused(Some(&Peer::memory()), why);
         self.gate.on_full.say(|bytes| socket.write_now(bytes));
     }
 }

@@ -10,10 +10,11 @@
 
 use super::accept::back_off;
 use super::refuse::OnFull;
+use crate::observer::Door;
 use crate::sys;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Whether there is a shortage, and when to try again.
@@ -32,8 +33,21 @@ struct State {
     next: Option<Instant>,
     /// When an accept succeeded after the last that failed.
     recovered: Option<Instant>,
+    /// Where the episode was noticed.
+    door: Option<Arc<Door>>,
     /// Given up for a moment to accept a connection that there is no descriptor for.
     reserve: Option<OwnedFd>,
+}
+
+/// What a failed accept means.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// When to try again.
+    pub(super) until: Instant,
+    /// An episode has begun.
+    pub(super) begins: bool,
+    /// The one before it, noticed here, had ended.
+    pub(super) ended: Option<Arc<Door>>,
 }
 
 impl Shortage {
@@ -61,39 +75,46 @@ impl Shortage {
         }
     }
 
-    /// An accept failed for want of something: when to try again, and whether an episode has begun.
-    pub(super) fn failed(&self, now: Instant) -> (Instant, bool) {
+    /// Whether something is short and no accept has succeeded since.
+    pub(crate) fn holds(&self) -> bool {
+        self.on.load(Ordering::Relaxed) && self.state().recovered.is_none()
+    }
+
+    /// An accept failed at this door for want of something.
+    pub(super) fn failed(&self, door: &Arc<Door>, now: Instant) -> Failure {
         let mut state = self.state();
+        let mut ended = None;
         if state.recovered.is_some_and(|at| now.saturating_duration_since(at) >= CALM) {
-            self.end(&mut state);
+            ended = self.end(&mut state);
         }
         let begins = !self.on.swap(true, Ordering::Relaxed);
         let pause = back_off(state.pause);
         let until = now + pause;
         (state.pause, state.next, state.recovered) = (Some(pause), Some(until), None);
-        (until, begins)
+        if begins {
+            state.door = Some(door.clone());
+        }
+        Failure { until, begins, ended }
     }
 
-    /// An accept succeeded, and the connection has all that it needs.
-    pub(super) fn succeeded(&self, now: Instant) {
-        if self.on.load(Ordering::Relaxed) {
-            self.recover(now);
-        }
+    /// An accept succeeded, and the connection has all that it needs. Returns where the episode was
+    /// noticed that has ended with it.
+    pub(super) fn succeeded(&self, now: Instant) -> Option<Arc<Door>> {
+        if self.on.load(Ordering::Relaxed) { self.recover(now) } else { None }
     }
 
     #[cold]
-    fn recover(&self, now: Instant) {
+    fn recover(&self, now: Instant) -> Option<Arc<Door>> {
         let mut state = self.state();
         (state.pause, state.next) = (None, None);
         let since = *state.recovered.get_or_insert(now);
-        if now.saturating_duration_since(since) >= CALM {
-            self.end(&mut state);
-        }
+        if now.saturating_duration_since(since) >= CALM { self.end(&mut state) } else { None }
     }
 
-    fn end(&self, state: &mut State) {
+    fn end(&self, state: &mut State) -> Option<Arc<Door>> {
         (state.pause, state.next, state.recovered) = (None, None, None);
         self.on.store(false, Ordering::Relaxed);
+        state.door.take()
     }
 
     /// Does something with one descriptor more than there is, which must be closed again after it.
@@ -120,31 +141,41 @@ mod tests {
 
     const MILLIS: Duration = Duration::from_millis(1);
 
+    fn door() -> Arc<Door> {
+        Arc::new(Door::new(crate::addr::Endpoint::memory()))
+    }
+
+    fn failed(shortage: &Shortage, now: Instant) -> (Instant, bool) {
+        let Failure { until, begins, .. } = shortage.failed(&door(), now);
+        (until, begins)
+    }
+
     #[test]
     fn all_acceptors_together_try_once_a_pause() {
         let (shortage, now) = (Shortage::new(&OnFull::Wait), Instant::now());
         assert_eq!(shortage.may_try(now), Ok(()));
-        assert_eq!(shortage.failed(now), (now + 10 * MILLIS, true));
+        assert_eq!(failed(&shortage, now), (now + 10 * MILLIS, true));
         assert_eq!(shortage.may_try(now + MILLIS), Err(now + 10 * MILLIS));
         let later = now + 10 * MILLIS;
         assert_eq!(shortage.may_try(later), Ok(()));
         assert!(shortage.may_try(later).is_err(), "the other one has its turn");
-        assert_eq!(shortage.failed(later), (later + 20 * MILLIS, false));
+        assert_eq!(failed(&shortage, later), (later + 20 * MILLIS, false));
     }
 
     #[test]
     fn an_episode_ends_once_all_has_been_well_for_a_second() {
         let (shortage, now) = (Shortage::new(&OnFull::Wait), Instant::now());
-        assert!(shortage.failed(now).1);
-        shortage.succeeded(now + 20 * MILLIS);
+        assert!(failed(&shortage, now).1 && shortage.holds());
+        assert!(shortage.succeeded(now + 20 * MILLIS).is_none() && !shortage.holds());
         assert_eq!(shortage.may_try(now + 20 * MILLIS), Ok(()));
-        assert!(!shortage.failed(now + 40 * MILLIS).1, "it flickers: the same episode");
-        shortage.succeeded(now + 60 * MILLIS);
+        assert!(!failed(&shortage, now + 40 * MILLIS).1, "it flickers: the same episode");
+        assert!(shortage.succeeded(now + 60 * MILLIS).is_none());
         assert!(shortage.on.load(Ordering::Relaxed));
-        shortage.succeeded(now + 1060 * MILLIS);
+        assert!(shortage.succeeded(now + 1060 * MILLIS).is_some());
         assert!(!shortage.on.load(Ordering::Relaxed));
-        assert!(shortage.failed(now + 1080 * MILLIS).1);
-        shortage.succeeded(now + 1100 * MILLIS);
-        assert_eq!(shortage.failed(now + 9000 * MILLIS), (now + 9010 * MILLIS, true));
+        assert!(failed(&shortage, now + 1080 * MILLIS).1);
+        assert!(shortage.succeeded(now + 1100 * MILLIS).is_none());
+        let Failure { until, begins, ended } = shortage.failed(&door(), now + 9000 * MILLIS);
+        assert_eq!((until, begins, ended.is_some()), (now + 9010 * MILLIS, true, true));
     }
 }

@@ -3,8 +3,8 @@
 use super::counters::Counters;
 use crate::error::Error;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What a server did, in the end.
@@ -15,6 +15,10 @@ pub struct Report {
     pub finished: u64,
     /// Sessions that were cut off at the deadline.
     pub forced: u64,
+    /// Bytes of output that those sessions had still to send: kept by the library because the kernel did
+    /// not take them. What the kernel had taken and the peer not read is not known. Nor is what a
+    /// blocking handler had in hand.
+    pub bytes_lost: u64,
     /// Threads that were still busy with a handler when [`join`](crate::server::ServerHandle::join)
     /// gave up waiting for them.
     pub abandoned: usize,
@@ -28,6 +32,8 @@ pub(crate) struct Stop {
     inner: Mutex<Inner>,
     changed: Condvar,
     forced: AtomicU64,
+    bytes_lost: AtomicU64,
+    begun: Arc<AtomicBool>,
     /// What makes it stop of itself, if something does.
     failure: OnceLock<Error>,
     on_failure: OnceLock<Box<dyn Fn() + Send + Sync>>,
@@ -56,6 +62,7 @@ impl Stop {
             none => {
                 *none = Some(deadline);
                 inner.closed_before = closed_so_far;
+                self.begun.store(true, Ordering::Relaxed);
             }
         }
         self.changed.notify_all();
@@ -86,13 +93,26 @@ impl Stop {
         let _ = self.on_failure.set(Box::new(stop));
     }
 
-    /// A session was cut off.
-    pub(crate) fn forced(&self) {
+    /// True once it has begun, for who looks often.
+    pub(crate) fn flag(&self) -> Arc<AtomicBool> {
+        self.begun.clone()
+    }
+
+    /// Whether it has begun and every thread has ended.
+    #[cfg(feature = "signal")]
+    pub(crate) fn is_over(&self) -> bool {
+        let inner = self.lock();
+        inner.deadline.is_some() && inner.threads == 0
+    }
+
+    /// A session was cut off, with so much unsent.
+    pub(crate) fn forced(&self, unsent: u64) {
         self.forced.fetch_add(1, Ordering::Relaxed);
+        self.bytes_lost.fetch_add(unsent, Ordering::Relaxed);
     }
 
     /// A thread of the engine begins; the guard says when it ends, whatever ends it.
-    pub(crate) fn enter(self: &std::sync::Arc<Self>) -> AtWork {
+    pub(crate) fn enter(self: &Arc<Self>) -> AtWork {
         self.lock().threads += 1;
         AtWork(self.clone())
     }
@@ -124,7 +144,8 @@ impl Stop {
             Some(_) => closed.saturating_sub(inner.closed_before).saturating_sub(forced),
             None => 0,
         };
-        Report { finished, forced, abandoned, counters }
+        let bytes_lost = self.bytes_lost.load(Ordering::Relaxed);
+        Report { finished, forced, bytes_lost, abandoned, counters }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -137,7 +158,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// A thread is at work until this is dropped.
 #[derive(Debug)]
-pub(crate) struct AtWork(std::sync::Arc<Stop>);
+pub(crate) struct AtWork(Arc<Stop>);
 
 impl Drop for AtWork {
     fn drop(&mut self) {

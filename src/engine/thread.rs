@@ -11,6 +11,7 @@ use super::stop::Stop;
 use super::worker::is_transient;
 use super::{Common, Serve, Service, Socket, Tally};
 use crate::addr::Peer;
+use crate::contain::contain;
 use crate::handler::{CloseReason, Letter, Turn};
 use crate::limits::Limits;
 use crate::mailbox::{Bell, Mailbox};
@@ -20,7 +21,6 @@ use crate::session::{Batch, Session};
 use crate::sys;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
@@ -86,7 +86,7 @@ impl Berth {
     /// Cuts a blocking handler off; a session sees to its deadline itself.
     pub(super) fn force(&self, stop: &Stop) {
         if self.lent().is_some_and(|socket| sys::io::shutdown_both(socket).is_ok()) {
-            stop.forced();
+            stop.forced(0);
         }
     }
 
@@ -193,8 +193,9 @@ impl<'a> ThreadSession<'a> {
             }
         }
         if self.stop_by.is_some_and(|deadline| deadline <= self.desk.turn.now) {
+            let unsent = self.session.unsent();
             if self.session.force(CloseReason::Stopped) {
-                self.common.stop.forced();
+                self.common.stop.forced(unsent);
             }
             return Ok(());
         }
@@ -348,18 +349,34 @@ impl<'a> ThreadSession<'a> {
 }
 
 /// Gives a blocking handler its connection, and counts what became of it.
-pub(super) fn run_blocking(common: &Common, berth: &Berth, socket: OwnedFd, service: &Service) {
+pub(super) fn run_blocking(
+    common: &Common,
+    berth: &Berth,
+    socket: OwnedFd,
+    service: &Service,
+    peer: &Peer,
+) {
     let Serve::Blocking(serve) = &service.serve else { return };
     common.tally.opened();
-    let outcome = catch_unwind(AssertUnwindSafe(|| serve(socket)));
+    let entry = service.enter(peer, &common.tally);
+    let outcome = contain(|| serve(socket));
     let reason = match outcome {
         Ok(Ok(())) => CloseReason::Finished,
         Ok(Err(error)) => CloseReason::Handler(error),
-        Err(_) => CloseReason::Panicked,
+        Err(panic) => {
+            if let Some(watched) = entry.watched() {
+                watched.panicked(peer, &panic);
+            }
+            CloseReason::Panicked
+        }
     };
     if let Some(socket) = berth.lent() {
         linger(socket, &common.limits);
     }
+    if let Some(watched) = entry.watched() {
+        watched.closed(peer, &reason, Instant::now());
+    }
+    drop(entry);
     common.tally.closed(&reason, false);
 }
 

@@ -201,7 +201,7 @@ impl House {
                 Job::Accepted(service, peer) => berth.session(&service, peer, &common.tally),
                 Job::Blocking(socket, service, peer) => {
                     if service.lends(socket.as_fd(), &peer, &common.tally) {
-                        run_blocking(common, &berth, socket, &service);
+                        run_blocking(common, &berth, socket, &service, &peer);
                     }
                     None
                 }
@@ -215,7 +215,7 @@ impl House {
             let letters = berth.letters.clone();
             drop(berth);
             if let Some(session) = ended {
-                let (reason, panicked) = session.conclude();
+                let (reason, panicked) = session.conclude(Instant::now());
                 common.tally.closed(&reason, panicked);
             }
             letters.close();
@@ -232,7 +232,7 @@ impl House {
 
 /// A connection that no thread could be made for.
 pub(super) struct Unlodged {
-    error: io::Error,
+    pub(super) error: io::Error,
     /// Its socket, if its peer is to be told.
     pub(super) socket: Option<Socket>,
 }

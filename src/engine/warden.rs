@@ -4,12 +4,13 @@ use super::accept::{ACCEPTS_PER_TURN, Accepted, Accepts};
 use super::listeners::REFUSED;
 use super::refuse::Leaving;
 use super::thread::{Berth, Job};
-use super::threads::House;
-use super::{Listening, MemoryListening, Refusal, Serve, Socket};
+use super::threads::{House, Unlodged};
+use super::{Listening, MemoryListening, Serve, Socket};
 use crate::addr::Peer;
-use crate::error::Error;
+use crate::observer::{Door, Refusal};
 use crate::poll::{Event, Interest, Poll};
 use crate::sys;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::task::Waker;
@@ -80,19 +81,20 @@ impl Warden {
             let common = &self.house.common;
             match common.accept(listening, false, self.leaving.as_mut(), now) {
                 Accepted::Guest(socket, peer) => {
-                    if let Err((socket, why)) = self.receive(socket, peer, index) {
-                        return self.turn_away(socket, why, now);
+                    let named = common.tally.watch.is_set().then(|| peer.clone());
+                    if let Err(homeless) = self.receive(socket, peer, index) {
+                        let door = listening.service.door.clone();
+                        return self.turn_away(homeless, named, &door, now);
                     }
-                    common.gate.shortage.succeeded(now);
+                    common.goes_well(now);
                 }
                 Accepted::Settled => {}
                 Accepted::Nobody if !event.more => return,
                 Accepted::NotNow(until) => return self.leave_alone(until),
                 broken @ (Accepted::Nobody | Accepted::Broken(_)) => {
-                    let error = broken.error();
+                    common.broken(listening, broken.error());
                     let (read, none) = (Interest::READ, Interest::NONE);
                     let _ = self.poll.change(listening.socket.as_fd(), index as u64, read, none);
-                    common.stop.fail(Error::new("accept on", &listening.endpoint, error));
                     return;
                 }
             }
@@ -100,12 +102,7 @@ impl Warden {
     }
 
     /// Gives an accepted connection its thread. If that cannot be, its place is given back.
-    fn receive(
-        &self,
-        socket: OwnedFd,
-        peer: Peer,
-        index: usize,
-    ) -> Result<(), (Option<Socket>, Refusal)> {
+    fn receive(&self, socket: OwnedFd, peer: Peer, index: usize) -> Result<(), Homeless> {
         let Warden { house, listeners, .. } = self;
         let service = listeners[index].service.clone();
         let (job, socket) = match &service.serve {
@@ -113,28 +110,36 @@ impl Warden {
             // The handler owns its descriptor; the berth needs one to wake it by.
             Serve::Blocking(_) => match socket.try_clone() {
                 Ok(second) => (Job::Blocking(socket, service, peer), second),
-                Err(_) => {
+                Err(error) => {
                     house.common.gate.leave_from(peer.ip());
-                    return Err((Some(Socket::Descriptor(socket)), Refusal::NoDescriptor));
+                    let socket = Some(Socket::Descriptor(socket));
+                    return Err(Homeless { socket, why: Refusal::NoDescriptor, error });
                 }
             },
         };
         let blocking = matches!(job, Job::Blocking(..));
         let berth = Berth::new(Socket::Descriptor(socket), blocking, &house.common.limits);
-        house.lodge(berth, job).map_err(|unlodged| (unlodged.socket, Refusal::NoThread))
+        house.lodge(berth, job).map_err(Homeless::from)
     }
 
     /// Refuses a connection that there is something missing for, and waits for it to come.
-    fn turn_away(&mut self, socket: Option<Socket>, why: Refusal, now: Instant) {
+    fn turn_away(
+        &mut self,
+        homeless: Homeless,
+        peer: Option<Peer>,
+        door: &Arc<Door>,
+        now: Instant,
+    ) {
         let common = &self.house.common;
+        let Homeless { socket, why, error } = homeless;
         match socket {
             Some(Socket::Descriptor(socket)) => {
-                common.refuse(socket, why, self.leaving.as_mut(), now);
+                common.refuse(socket, peer.as_ref(), why, self.leaving.as_mut(), now);
             }
             Some(Socket::Memory(socket)) => common.refuse_memory(&socket, why),
-            None => common.tally.refused(why),
+            None => common.tally.refused(peer.as_ref(), why),
         }
-        let until = common.back_off(now);
+        let until = common.back_off(door, &error, now);
         self.leave_alone(Some(until));
     }
 
@@ -148,9 +153,10 @@ impl Warden {
                     let job = Job::Accepted(listening.service.clone(), peer);
                     let berth = Berth::new(Socket::Memory(socket), false, &common.limits);
                     if let Err(unlodged) = self.house.lodge(berth, job) {
-                        return self.turn_away(unlodged.socket, Refusal::NoThread, now);
+                        let door = listening.service.door.clone();
+                        return self.turn_away(unlodged.into(), Some(Peer::memory()), &door, now);
                     }
-                    common.gate.shortage.succeeded(now);
+                    common.goes_well(now);
                 }
                 Accepted::NotNow(until) => return self.leave_alone(until),
                 Accepted::Settled => {}
@@ -205,5 +211,20 @@ impl Warden {
         for berth in self.house.all_berths() {
             berth.force(&self.house.common.stop);
         }
+    }
+}
+
+/// An accepted connection that something is missing for.
+struct Homeless {
+    /// Its socket, if its peer is to be told.
+    socket: Option<Socket>,
+    why: Refusal,
+    error: io::Error,
+}
+
+impl From<Unlodged> for Homeless {
+    fn from(unlodged: Unlodged) -> Homeless {
+        let Unlodged { error, socket } = unlodged;
+        Homeless { socket, why: Refusal::NoThread, error }
     }
 }

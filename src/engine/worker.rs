@@ -185,6 +185,8 @@ impl Worker {
                     Socket::Memory(socket) => self.add_memory(socket, session),
                 },
                 Order::Adopt(socket, mut session) => {
+                    // It never began, so nobody is told that it ends.
+                    session.seen(None);
                     session.force(CloseReason::Stopped);
                     drop(socket);
                     self.conclude(session, true);
@@ -336,7 +338,7 @@ impl Worker {
         let state = session.state();
         let entered = !state.is_datagram() && state.side == Side::Accepted;
         let ip = session.peer().ip();
-        let (reason, panicked) = session.conclude();
+        let (reason, panicked) = session.conclude(self.desk.turn.now);
         if !unopened {
             self.common.tally.closed(&reason, panicked);
         }
@@ -417,8 +419,9 @@ impl Worker {
                 }
                 Some(Actor::Listener(_)) | None => continue,
             };
+            let unsent = session.unsent();
             if session.force(reason()) {
-                self.common.stop.forced();
+                self.common.stop.forced(unsent);
             }
             self.reap(token);
         }

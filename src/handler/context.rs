@@ -208,6 +208,12 @@ impl<'d, C: Codec> Context<'d, C> {
         self.state.side
     }
 
+    /// Whether the server is stopping. True as soon as [`stop`](crate::server::ServerHandle::stop) was
+    /// called: also in the middle of a long callback, before `on_stop`.
+    pub fn is_stopping(&self) -> bool {
+        self.state.flags.has(Flags::STOPPING) || self.turn.stopping.load(Ordering::Relaxed)
+    }
+
     /// The time of this turn. One reading serves a whole turn, so it costs nothing.
     pub fn now(&self) -> Instant {
         self.turn.now

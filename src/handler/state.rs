@@ -14,7 +14,7 @@ use crate::mailbox::Mailbox;
 use crate::timers::{NEVER, nanos};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 /// How far a session has come. It only moves forward.
@@ -45,6 +45,8 @@ pub(crate) struct Turn {
     pub(crate) frames_left: u32,
     /// Counts the frames that codecs skip.
     pub(crate) skipped: Arc<AtomicU64>,
+    /// The server is stopping, whether the session was told or not.
+    pub(crate) stopping: Arc<AtomicBool>,
     /// Output up to here is whole frames; a panic cuts off the rest.
     pub(crate) whole: usize,
     /// Where the bytes lie that were read, if any: output may be lent from there.
@@ -60,8 +62,21 @@ impl Turn {
     ) -> Turn {
         let (token, frames_left, whole) = (0, 0, out.mark());
         let (epoch, idle) = (now, Idle::Both);
-        let input = 0..0;
-        Turn { now, epoch, at: 0, idle, out, letters, token, frames_left, skipped, whole, input }
+        let (stopping, input) = (Arc::default(), 0..0);
+        Turn {
+            now,
+            epoch,
+            at: 0,
+            idle,
+            out,
+            letters,
+            token,
+            frames_left,
+            skipped,
+            stopping,
+            whole,
+            input,
+        }
     }
 
     /// [`now`](Turn::now) as a moment.
@@ -93,9 +108,8 @@ impl Turn {
 pub(crate) struct State {
     pub(crate) peer: Peer,
     pub(crate) limits: Arc<Limits>,
-    /// When the session was opened; it and those below are moments of its worker.
-    pub(crate) opened: u64,
-    /// When something came last. Before the first message: when the wait for it began.
+    /// When something came last. Before the first message: when the wait for it began. It and those below
+    /// are moments of its worker.
     pub(crate) read: u64,
     /// When something was sent last. While output waits: when the peer began to owe
     /// [`left`](State::left). Of a finished session: when it began to linger.
@@ -119,6 +133,8 @@ pub(crate) struct State {
 #[derive(Debug, Default)]
 struct Rare {
     reason: Option<CloseReason>,
+    /// When the session was opened, if its life has a limit.
+    opened: u64,
     /// What Unix connections have, if the server asks for it.
     unix: Option<UnixSide>,
 }
@@ -196,7 +212,6 @@ impl State {
         State {
             peer,
             limits,
-            opened: 0,
             read: 0,
             write: 0,
             timer: NEVER,
@@ -226,6 +241,19 @@ impl State {
 
     pub(crate) fn riders_mut(&mut self) -> Option<&mut Riders> {
         self.rare.as_mut()?.unix.as_mut()?.riders.as_mut()
+    }
+
+    /// Notes that the session begins, at this moment.
+    pub(crate) fn begin(&mut self, at: u64) {
+        (self.read, self.write) = (at, at);
+        if self.limits.life_timeout.is_some() {
+            self.rare.get_or_insert_default().opened = at;
+        }
+    }
+
+    /// When the session was opened, if its life has a limit.
+    pub(crate) fn opened(&self) -> u64 {
+        self.rare.as_ref().map_or(0, |rare| rare.opened)
     }
 
     /// Notes why the session ends; the first cause counts.

@@ -46,11 +46,15 @@ impl Bound {
                 let set = self.options.set_on(&socket, endpoint.transport());
                 set.map_err(|error| Error::new("listen on", &endpoint, error))?;
                 self.push(socket, Vec::new(), endpoint);
+                if let Some(listening) = self.sockets.last_mut() {
+                    listening.lent = true;
+                }
                 return Ok(());
             }
             Origin::Memory(listener) => {
                 check(&Endpoint::memory(), &self.service)?;
-                let (listener, service) = (Arc::new(listener), self.service.clone());
+                let (listener, service) =
+                    (Arc::new(listener), self.service.at(&Endpoint::memory()));
                 let place = self.sockets.len();
                 self.memory.push(MemoryListening { listener, place, service });
                 return Ok(());
@@ -93,7 +97,8 @@ impl Bound {
         let is_unix = endpoint.transport().is_unix();
         // What is accepted over TCP inherits its options, which costs nothing per connection.
         let accepted = if is_unix { self.options.for_accepted_unix() } else { None };
-        let listening = Listening::new(socket, endpoint, self.service.clone(), accepted);
+        let service = self.service.at(&endpoint);
+        let listening = Listening::new(socket, endpoint, service, accepted);
         self.sockets.push(Listening { twins, ..listening });
     }
 

@@ -12,7 +12,8 @@
 use crate::addr::AnyAddr;
 use crate::client::Call;
 use crate::connect::{CancelHandle, Dial, Progress, Times, cancelled};
-use crate::engine::{Common, Tally};
+use crate::contain::contain;
+use crate::engine::Common;
 use crate::error::Error;
 use crate::poll::{ThreadWaker, wait_for_any};
 use crate::socket::AnyStream;
@@ -21,7 +22,6 @@ use std::io;
 use std::iter;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Wake;
 use std::thread;
@@ -121,8 +121,8 @@ impl Shared {
     fn tell(&self, order: Order, result: Result<AnyStream, Error>) {
         self.desk().pending -= 1;
         let Order { told, .. } = order;
-        if catch_unwind(AssertUnwindSafe(|| told(result))).is_err() {
-            Tally::add(&self.common.tally.panics);
+        if let Err(panic) = contain(|| told(result)) {
+            self.common.tally.watch.panicked(None, &panic);
         }
     }
 }
@@ -201,9 +201,8 @@ impl Line {
             let (number, call, deadline) = (self.numbers, order.call.clone(), order.deadline);
             let helper = move || {
                 let _at_work = at_work;
-                let answer = catch_unwind(AssertUnwindSafe(|| help(&call, deadline)));
-                let answer = answer.unwrap_or_else(|_| {
-                    Tally::add(&shared.common.tally.panics);
+                let answer = contain(|| help(&call, deadline)).unwrap_or_else(|panic| {
+                    shared.common.tally.watch.panicked(None, &panic);
                     Err(call.failed(io::Error::other("the resolver panicked")))
                 });
                 let mut desk = shared.desk();
@@ -233,25 +232,26 @@ impl Line {
         let mut next: Option<Instant> = None;
         for (order, mut dial) in std::mem::take(&mut self.dials) {
             if order.is_cancelled() {
-                let error = dial.cancel().into_error(&order.call.endpoint);
+                let error = order.call.unconnected(dial.cancel());
                 self.shared.tell(order, Err(error));
                 continue;
             }
             // A hook of the program's may panic in there.
-            match catch_unwind(AssertUnwindSafe(|| dial.advance(Instant::now()))) {
+            match contain(|| dial.advance(Instant::now())) {
                 Ok(Progress::Wait(until)) => {
                     next = Some(next.map_or(until, |next| next.min(until)));
                     self.dials.push((order, dial));
                 }
-                Ok(Progress::Over(Ok((socket, _)))) => {
+                Ok(Progress::Over(Ok((socket, report)))) => {
+                    order.call.tell(&report);
                     self.shared.tell(order, Ok(AnyStream::of_begun(socket)));
                 }
                 Ok(Progress::Over(Err(unconnected))) => {
-                    let error = unconnected.into_error(&order.call.endpoint);
+                    let error = order.call.unconnected(unconnected);
                     self.shared.tell(order, Err(error));
                 }
-                Err(_) => {
-                    Tally::add(&self.shared.common.tally.panics);
+                Err(panic) => {
+                    self.shared.common.tally.watch.panicked(None, &panic);
                     let error = order.call.failed(io::Error::other("the hook panicked"));
                     self.shared.tell(order, Err(error));
                 }

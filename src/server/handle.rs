@@ -4,10 +4,11 @@ use super::connector::Connector;
 use crate::addr::{Endpoint, Peer, Transport};
 use crate::client::Client;
 use crate::codec::Codec;
-use crate::engine::{Adoption, Common, Counters, Gate, Report, Running, Socket};
+use crate::engine::{Adoption, Common, Counters, Gate, Report, Running, Shutter, Socket};
 use crate::error::Error;
 use crate::handler::{Handler, Line, Remote, Side};
 use crate::memory;
+use crate::observer::{Door, Entry, ListenerInfo};
 use crate::session::Session;
 use crate::socket::{AnyStream, SocketFile};
 use std::fmt;
@@ -44,6 +45,9 @@ struct Started {
     running: Arc<dyn Running>,
     common: Arc<Common>,
     endpoints: Vec<Endpoint>,
+    /// One for each endpoint.
+    doors: Vec<Arc<Door>>,
+    shutters: Vec<Shutter>,
     files: Mutex<Vec<SocketFile>>,
     /// Read by who adopts, written by who stops: a connection is adopted before a stop, which then
     /// ends it, or not at all.
@@ -56,9 +60,11 @@ impl ServerHandle {
         &self,
         running: Arc<dyn Running>,
         common: Arc<Common>,
-        endpoints: Vec<Endpoint>,
+        doors: Vec<Arc<Door>>,
+        shutters: Vec<Shutter>,
         files: Vec<SocketFile>,
     ) {
+        let endpoints = doors.iter().map(|door| door.endpoint().clone()).collect();
         let early = self.early();
         early.tell(&common.gate);
         let server = Arc::downgrade(&self.inner);
@@ -69,7 +75,8 @@ impl ServerHandle {
         });
         let (files, adopting) = (Mutex::new(files), RwLock::new(()));
         let connector = Connector::new(common.clone());
-        let started = Started { running, common, endpoints, files, adopting, connector };
+        let started =
+            Started { running, common, endpoints, doors, shutters, files, adopting, connector };
         // A builder starts once: it is consumed.
         let started = self.inner.started.get_or_init(|| started);
         // It may have failed before it could be told so.
@@ -152,6 +159,8 @@ impl ServerHandle {
                 let peer = peer.clone();
                 let mut session =
                     Session::new(codec.clone(), handler, peer, Side::Adopted, limits.clone());
+                let watched = started.common.tally.watch.over(Instant::now);
+                session.seen(watched.map(Entry::adopted));
                 let line = session.state().line(letters, Line::NOWHERE);
                 remote = Some(Remote::new(line, codec));
                 session
@@ -210,7 +219,7 @@ impl ServerHandle {
         handler: H,
         told: impl FnOnce(Result<Remote<C>, Error>) + Send + 'static,
     ) -> Result<(), Error> {
-        let (call, codec) = client.into_parts()?;
+        let (mut call, codec) = client.into_parts()?;
         let endpoint = call.endpoint.clone();
         let failed = |error| Error::new("connect to", endpoint, error);
         let Some(started) = self.inner.started.get() else { return Err(failed(not_running())) };
@@ -218,6 +227,7 @@ impl ServerHandle {
             let text = "engines connect streams over TCP and Unix";
             return Err(failed(io::Error::new(io::ErrorKind::Unsupported, text)));
         }
+        call.watch = call.watch.or(&started.common.tally.watch);
         let server = self.clone();
         let told = move |stream: Result<AnyStream, Error>| {
             told(stream.and_then(|stream| server.adopt(stream, codec, handler)));
@@ -231,7 +241,61 @@ impl ServerHandle {
         started.map_or_else(Counters::default, |started| started.common.tally.snapshot())
     }
 
-    /// Stops the server: no more connections and no more frames from now on; every handler's `on_stop`
+    /// Each listener, in the order of [`local_endpoints`](Self::local_endpoints): whether it accepts, and
+    /// who came in by it. Empty before the start. Does not block.
+    ///
+    /// ```
+    /// use sockeye::codec::Lines;
+    /// use sockeye::observer::ListenerState;
+    /// use sockeye::server::Server;
+    /// # use std::time::Duration;
+    ///
+    /// let server = Server::tcp("127.0.0.1:0").codec(Lines::default()).serve(|line, cx| cx.send(line))?;
+    /// let listener = &server.listeners()[0];
+    /// assert_eq!((listener.state, listener.open), (ListenerState::Accepting, 0));
+    /// # server.stop(Duration::from_secs(1));
+    /// server.join()?;
+    /// assert_eq!(server.listeners()[0].state, ListenerState::Closed);
+    /// # Ok::<(), sockeye::Error>(())
+    /// ```
+    pub fn listeners(&self) -> Vec<ListenerInfo> {
+        let Some(started) = self.inner.started.get() else { return Vec::new() };
+        let Started { common, doors, .. } = started;
+        let stopping = self.is_stopping();
+        let waiting = common.gate.is_full() || common.gate.shortage.holds();
+        doors.iter().map(|door| door.info(stopping, waiting)).collect()
+    }
+
+    /// Waits until at most `count` sessions are open, of connections and of datagram peers, as
+    /// [`Counters::open`] counts them: before a stop, for example, so that few have to be cut off. Blocks;
+    /// false if that takes longer than `timeout`. Others may come meanwhile. True for a server that has
+    /// not started.
+    ///
+    /// Not to be called from a handler, whose own session is open.
+    pub fn wait_until_open(&self, count: u64, timeout: Duration) -> bool {
+        let until = Instant::now().checked_add(timeout);
+        let started = self.inner.started.get();
+        started.is_none_or(|started| started.common.tally.wait_until_open(count, until))
+    }
+
+    /// Whether it has stopped, and all its threads have ended.
+    #[cfg(feature = "signal")]
+    pub(super) fn is_over(&self) -> bool {
+        self.inner.started.get().is_some_and(|started| started.common.stop.is_over())
+    }
+
+    /// Whether [`stop`](Self::stop) was called: for blocking handlers with much to do.
+    /// [`Context::is_stopping`](crate::handler::Context::is_stopping) is the same for others.
+    pub fn is_stopping(&self) -> bool {
+        match self.inner.started.get() {
+            Some(started) => started.common.stop.deadline().is_some(),
+            None => self.early().stopped.is_some(),
+        }
+    }
+
+    /// Stops the server: no more connections and no more frames from now on. Clients are refused as soon
+    /// as this returns, unless the program made the listener itself, which may be shared: that one is let
+    /// go of as soon as its worker is free. Every handler's `on_stop`
     /// is called, which finishes its session by default; what is not over after `patience` is cut off.
     ///
     /// Returns at once and may be called from anywhere, a handler included; [`join`](Self::join)
@@ -314,6 +378,8 @@ impl Started {
         self.connector.stop();
         let _nobody_adopts = self.adopting.write().unwrap_or_else(PoisonError::into_inner);
         self.common.stop.begin(deadline, self.common.tally.snapshot().closed.total());
+        // Now, and not when their workers get to it: one of those may be busy with a handler.
+        self.shutters.iter().for_each(Shutter::shut);
         self.running.stop();
     }
 }

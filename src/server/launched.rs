@@ -1,10 +1,18 @@
 //! A server between its start and its first loop: on a thread of its own, or on the caller's.
 
-use super::ServerHandle;
+use super::accepting::Accepting;
+use super::bind::Bound;
+use super::unix::UnixSettings;
+use super::{Server, ServerHandle};
 use crate::addr::Endpoint;
-use crate::engine::{AtWork, FirstLoop, Report};
+use crate::engine::{
+    AtWork, Common, Engine, FirstLoop, Gate, Launch, Listening, Plan, Report, Serve, Service, Stop,
+    Tally,
+};
 use crate::error::Error;
+use crate::observer::Watch;
 use std::io;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +25,55 @@ pub(super) struct Launched {
 }
 
 pub(super) type OnStart = dyn FnOnce(&[Endpoint]) + Send;
+
+impl<C, E: Engine> Server<C, E> {
+    /// Binds the endpoints and starts all of the engine but its first loop.
+    pub(super) fn launch(self, serve: Serve) -> Result<Launched, Error> {
+        let Server {
+            sources,
+            engine,
+            limits,
+            options,
+            accepting,
+            unix,
+            observer,
+            handle,
+            on_start,
+            datagrams,
+            ..
+        } = self;
+        let UnixSettings { files, admit: admit_unix, descriptors } = unix;
+        let Accepting { admit, on_full } = accepting;
+        let service = Service { admit, admit_unix, descriptors, ..Service::new(serve) };
+        let mut bound = Bound::new(service, options, files, engine.datagram_workers());
+        for source in sources {
+            bound.add(source?)?;
+        }
+        let Bound { sockets, memory, files, .. } = bound;
+        let gate = Gate::new(engine.connections_max(limits.connections_max));
+        let gate = gate.with(&limits, on_full);
+        handle.early().tell(&gate);
+        let common = Arc::new(Common {
+            gate,
+            limits: Arc::new(limits),
+            tally: Tally::new(Watch::new(observer)),
+            stop: Arc::new(Stop::default()),
+            stateless: datagrams.stateless,
+            replies: datagrams.replies(),
+        });
+        let mut doors: Vec<_> =
+            sockets.iter().map(|listening| listening.service.door.clone()).collect();
+        for (before, listening) in memory.iter().enumerate() {
+            doors.insert(before + listening.place, listening.service.door.clone());
+        }
+        let shutters = sockets.iter().filter_map(Listening::shutter).collect();
+        let plan = Plan { sockets, memory, common: common.clone() };
+        let Launch { running, first } = engine.start(plan).map_err(not_started)?;
+        let at_work = common.stop.enter();
+        handle.started(running, common, doors, shutters, files);
+        Ok(Launched { handle, first, at_work, on_start })
+    }
+}
 
 impl Launched {
     pub(super) fn spawn(self) -> Result<ServerHandle, Error> {

@@ -1,14 +1,16 @@
 //! The end of a session: its reason, its last callback, its drop.
 
 use super::Session;
+use crate::contain::contain;
 use crate::handler::{CloseReason, Flags};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use crate::observer::Entry;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 impl Session {
     /// The end: tells the handler, once, and drops it. Returns why, and whether the handler panicked
     /// meanwhile.
-    pub(crate) fn conclude(mut self: Box<Self>) -> (CloseReason, bool) {
+    pub(crate) fn conclude(mut self: Box<Self>, now: Instant) -> (CloseReason, bool) {
         if let Some(line) = &self.state.line {
             line.closed.store(true, Ordering::Release);
         }
@@ -17,14 +19,26 @@ impl Session {
             None if self.has(Flags::EOF) => CloseReason::PeerClosed,
             None => CloseReason::Finished,
         };
-        let owed = self.has(Flags::OPENED) && !self.has(Flags::PANICKED);
-        let farewell = AssertUnwindSafe(|| {
+        let mut panicked = self.has(Flags::PANICKED);
+        let owed = self.has(Flags::OPENED) && !panicked;
+        // The entry outlives the session: who left is told of, and then counted.
+        let entry = self.entry.take();
+        let watched = entry.as_ref().and_then(Entry::watched);
+        let watched = watched.map(|watched| (watched, self.state.peer.clone()));
+        let farewell = contain(|| {
             if owed {
                 self.protocol.closed(&reason);
             }
         });
-        let mut panicked = catch_unwind(farewell).is_err();
-        panicked |= catch_unwind(AssertUnwindSafe(|| drop(self))).is_err();
+        for panic in [farewell, contain(|| drop(self))].into_iter().filter_map(Result::err) {
+            panicked = true;
+            if let Some((watched, peer)) = &watched {
+                watched.panicked(peer, &panic);
+            }
+        }
+        if let Some((watched, peer)) = &watched {
+            watched.closed(peer, &reason, now);
+        }
         (reason, panicked)
     }
 }

@@ -95,11 +95,19 @@ impl Session {
             None if turn.out.is_empty() => turn.out.clear(),
             None => {
                 self.begin_stall(turn);
-                self.state.backlog = Some(std::mem::replace(&mut turn.out, spare.take()));
+                let backlog = std::mem::replace(&mut turn.out, spare.take());
+                if let Some(watched) = self.watched() {
+                    watched.stalled(&self.state.peer, backlog.len());
+                }
+                self.state.backlog = Some(backlog);
             }
             Some(backlog) if backlog.is_empty() => {
                 self.end_stall(turn);
                 spare.put(backlog);
+                // An end that takes the output away is none of it leaving.
+                if let (Some(watched), false) = (self.watched(), self.is_over()) {
+                    watched.flowed(&self.state.peer);
+                }
             }
             still => self.state.backlog = still,
         }
@@ -167,7 +175,8 @@ impl Session {
 
     /// Takes a message back that was taken over and could not be sent now. It waits behind others.
     pub(crate) fn take_back(&mut self, message: &[u8], turn: &Turn, spare: &mut Spare) {
-        if self.state.backlog.is_none() {
+        let stalls = self.state.backlog.is_none();
+        if stalls {
             self.begin_stall(turn);
         }
         let backlog = self.state.backlog.get_or_insert_with(|| spare.take());
@@ -177,6 +186,10 @@ impl Session {
             Ok::<_, std::convert::Infallible>(start..out.len())
         });
         debug_assert!(pushed.is_ok());
+        let unsent = backlog.len();
+        if let (true, Some(watched)) = (stalls, self.watched()) {
+            watched.stalled(&self.state.peer, unsent);
+        }
         if let Some(line) = &self.state.line {
             line.unsent.store(self.state.unsent(&turn.out), Ordering::SeqCst);
         }

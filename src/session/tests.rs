@@ -198,7 +198,7 @@ impl Rig {
     }
 
     fn close(mut self) -> (String, Vec<String>) {
-        let (reason, _) = self.session.take().unwrap().conclude();
+        let (reason, _) = self.session.take().unwrap().conclude(Instant::now());
         (reason.to_string(), self.log())
     }
 
@@ -546,7 +546,7 @@ fn what_we_send_does_not_put_off_the_first_message() {
     assert_eq!(rig.sent, b"news\n");
     rig.turn.now += Duration::from_secs(2);
     rig.turn(Session::tick);
-    let (reason, _) = rig.session.take().unwrap().conclude();
+    let (reason, _) = rig.session.take().unwrap().conclude(Instant::now());
     assert!(matches!(reason, CloseReason::FirstMessageTimeout), "{reason}");
 }
 
@@ -556,7 +556,7 @@ fn a_connection_that_is_lost_after_the_last_word_was_finished_before() {
     rig.turn(|session, turn| session.receive(b"finish\n", turn));
     assert!(rig.shut);
     rig.session.as_mut().unwrap().lost(io::ErrorKind::ConnectionReset.into());
-    let (reason, _) = rig.session.take().unwrap().conclude();
+    let (reason, _) = rig.session.take().unwrap().conclude(Instant::now());
     assert!(matches!(reason, CloseReason::Finished), "{reason}");
 }
 
@@ -576,7 +576,7 @@ fn a_datagram_peer_that_asks_and_does_not_read_stalls() {
         rig.turn.now += Duration::from_secs(2);
         rig.turn(Session::tick);
     }
-    let (reason, _) = rig.session.take().unwrap().conclude();
+    let (reason, _) = rig.session.take().unwrap().conclude(Instant::now());
     assert!(matches!(reason, CloseReason::WriteStall), "{reason}");
 }
 

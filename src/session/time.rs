@@ -135,7 +135,7 @@ impl Session {
             // What is being written may take as long as it may stay afterwards.
             false => life.saturating_add(limits.linger_timeout),
         });
-        runs(state.opened, life, Limit::Life);
+        runs(state.opened(), life, Limit::Life);
         soonest
     }
 

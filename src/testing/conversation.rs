@@ -327,7 +327,7 @@ impl<C: Codec> Conversation<C> {
         let Some(session) = self.session.take() else { return };
         self.heard.reset = session.wants_reset();
         self.heard.ended |= !self.heard.reset;
-        let (reason, panicked) = session.conclude();
+        let (reason, panicked) = session.conclude(self.turn.now);
         self.reason = Some(if panicked { CloseReason::Panicked } else { reason });
         self.turn.letters.close();
     }

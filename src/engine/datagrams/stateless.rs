@@ -6,10 +6,10 @@
 use super::way::Way;
 use super::{DatagramPeer, DatagramSocket};
 use crate::addr::{AnyAddr, Peer, Transport, UnixAddr};
-use crate::engine::Refusal;
 use crate::engine::connection::Wire;
 use crate::engine::worker::{Actor, Worker};
 use crate::limits::Limits;
+use crate::observer::Refusal;
 use crate::session::Session;
 use crate::sys::batch::{Outbox, Received, Source};
 use std::cell::RefCell;
@@ -142,7 +142,7 @@ impl Worker {
         let state = peer.session.state();
         if state.peer.addr() != from {
             let Some(sender) = Peer::from_addr(state.peer.transport(), from.clone()) else {
-                common.tally.refused(Refusal::NotAdmitted);
+                common.tally.refused(None, Refusal::NotAdmitted);
                 return false;
             };
             state.peer = sender;

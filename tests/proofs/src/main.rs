@@ -5,6 +5,7 @@
 //!     cargo run --release -p proofs -- lan_chat
 //!     cargo run --release -p proofs -- unix_start
 //!     cargo run --release -p proofs -- shortage
+//!     cargo run --release -p proofs -- races
 //!
 //! A proof prints a table of what it measured beside what it allows, and fails if a row does.
 
@@ -14,6 +15,7 @@ mod connect;
 mod lan_chat;
 #[path = "../../namespace/mod.rs"]
 mod namespace;
+mod races;
 mod shortage;
 mod table;
 mod unix_start;
@@ -27,12 +29,12 @@ fn main() -> ExitCode {
         "chat" => chat::prove(),
         "connect" => connect::prove(),
         "lan_chat" => lan_chat::prove(),
+        "races" => races::prove(),
         "shortage" => shortage::prove(),
         "unix_start" => unix_start::prove(),
-        _ => Err(
-            "usage: cargo run --release -p proofs -- abuse|chat|connect|lan_chat|shortage|unix_start"
-                .to_owned(),
-        ),
+        _ => Err("usage: cargo run --release -p proofs -- \
+             abuse|chat|connect|lan_chat|races|shortage|unix_start"
+            .to_owned()),
     };
     match proved {
         Ok(true) => ExitCode::SUCCESS,
