@@ -11,13 +11,16 @@ use sockeye::codec::Lines;
 use sockeye::engine::{AnyEngine, Engine, Threads};
 use sockeye::handler::Context;
 use sockeye::limits::Limits;
+use sockeye::observer::{ListenerState, Observer, Refusal};
 use sockeye::server::{OnFull, Server, ServerHandle};
 use sockeye::socket::UnixSeqPacket;
+use sockeye::{Endpoint, addr::Peer};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Runs tests on every kind of endpoint that accepts.
@@ -467,6 +470,8 @@ fn a_broken_listener_ends_the_server_with_an_error(cell: &Cell) {
     let again = server.join().unwrap_err();
     assert_eq!(again.to_string(), error.to_string());
     assert_eq!(server.counters().closed.finished, 1, "{:?}", server.counters());
+    let [broken, other] = &server.listeners()[..] else { panic!("two listeners") };
+    assert!(broken.errors >= 1 && other.errors == 0, "{broken:?}, {other:?}");
 }
 
 // ---- Shortages --------------------------------------------------------------------------------------
@@ -518,9 +523,38 @@ impl Taken {
     }
 }
 
+/// Notes what it is told of shortages, and of those refused.
+#[derive(Clone, Default)]
+struct Notes(Arc<Mutex<Vec<String>>>);
+
+impl Notes {
+    fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+    fn add(&self, note: String) {
+        self.0.lock().unwrap().push(note);
+    }
+}
+
+impl Observer for Notes {
+    fn refused(&self, _: &Peer, why: Refusal) {
+        self.add(format!("refused: {why}"));
+    }
+    fn shortage_began(&self, at: &Endpoint, error: &io::Error) {
+        self.add(format!("began at {at}: {}", error.raw_os_error().unwrap_or(0)));
+    }
+    fn shortage_ended(&self, at: &Endpoint) {
+        self.add(format!("ended at {at}"));
+    }
+}
+
 /// Three who wait at a server that has one, and no descriptor for them.
-fn three_too_many(cell: &Cell, on_full: OnFull) -> (ServerHandle, Guest, Vec<Guest>, Taken) {
-    let server = echo(cell.server().on_full(on_full));
+fn three_too_many(
+    cell: &Cell,
+    on_full: OnFull,
+    notes: &Notes,
+) -> (ServerHandle, Guest, Vec<Guest>, Taken) {
+    let server = echo(cell.server().on_full(on_full).observer(notes.clone()));
     let inside = served(cell, &server);
     server.pause_accepting();
     let mut waiting: Vec<Guest> = (0..4).map(|_| Guest::new(cell, &server)).collect();
@@ -537,8 +571,8 @@ fn a_shortage_of_descriptors_is_waited_for(cell: &Cell) {
     if !alone("a_shortage_of_descriptors_is_waited_for", Some(cell)) {
         return;
     }
-    let began = Instant::now();
-    let (server, mut inside, mut waiting, taken) = three_too_many(cell, OnFull::Wait);
+    let (began, notes) = (Instant::now(), Notes::default());
+    let (server, mut inside, mut waiting, taken) = three_too_many(cell, OnFull::Wait, &notes);
     eventually("it has tried often", || {
         assert_eq!(inside.ask("still").as_deref(), Some("still"));
         server.counters().accept_failed >= 8
@@ -549,9 +583,21 @@ fn a_shortage_of_descriptors_is_waited_for(cell: &Cell) {
     let most = 5 + began.elapsed().as_millis() as u64 / 100;
     assert!(counters.accept_failed <= most, "{counters:?}, at most {most}");
     assert!(waiting.iter().all(|guest| !guest.has_heard()));
+    let (at, short) = (&server.local_endpoints()[0], libc::EMFILE);
+    assert_eq!(notes.all(), [format!("began at {at}: {short}")]);
+    let listener = &server.listeners()[0];
+    assert_eq!(listener.state, ListenerState::Paused);
+    assert!(listener.errors >= counters.accept_failed, "{listener:?}, {counters:?}");
     drop(taken);
     waiting.iter_mut().for_each(|guest| assert_eq!(guest.hear().as_deref(), Some("let me in")));
     assert_eq!(server.counters().shortages, 1);
+    assert_eq!(server.listeners()[0].state, ListenerState::Accepting);
+    // With the first accept after all has been well for a second.
+    eventually("it is over", || {
+        drop(served(cell, &server));
+        notes.all().len() > 1
+    });
+    assert_eq!(notes.all()[1..], [format!("ended at {at}")]);
     drop((inside, waiting));
     stop(&server);
 }
@@ -560,8 +606,8 @@ fn in_a_shortage_of_descriptors_those_who_wait_are_told(cell: &Cell) {
     if !alone("in_a_shortage_of_descriptors_those_who_wait_are_told", Some(cell)) {
         return;
     }
-    let busy = OnFull::reply("busy\n");
-    let (server, mut inside, mut waiting, taken) = three_too_many(cell, busy);
+    let (busy, notes) = (OnFull::reply("busy\n"), Notes::default());
+    let (server, mut inside, mut waiting, taken) = three_too_many(cell, busy, &notes);
     for guest in &mut waiting {
         assert_eq!(guest.hear().as_deref(), Some("busy"));
         assert_eq!(guest.hear(), None);
@@ -571,6 +617,9 @@ fn in_a_shortage_of_descriptors_those_who_wait_are_told(cell: &Cell) {
     assert_eq!(counters.shortages, 1, "{counters:?}");
     assert!(counters.refused.no_descriptor >= 3, "{counters:?}");
     assert_eq!(counters.refused.no_descriptor, counters.refused.total(), "{counters:?}");
+    let all = notes.all();
+    let told = all.iter().filter(|note| *note == "refused: no descriptor is left").count();
+    assert!(told >= 3 && all.len() == told + 1, "{all:?}");
     drop(taken);
     drop(served(cell, &server));
     drop(inside);
@@ -597,7 +646,9 @@ fn a_connection_without_a_thread_is_refused_and_the_server_lives() {
         for kind in [Kind::Tcp4, Kind::Unix, Kind::UnixSeqPacket, Kind::Memory] {
             let cell = Cell::new("threads", kind);
             let engine = Threads::default().stack_bytes(STACK);
-            let server = echo(cell.server().engine(engine).on_full(on_full.clone()));
+            let notes = Notes::default();
+            let server = cell.server().engine(engine).on_full(on_full.clone());
+            let server = echo(server.observer(notes.clone()));
             let mut inside = served(&cell, &server);
             let before = getrlimit(Resource::As);
             let lower = Rlimit {
@@ -614,6 +665,9 @@ fn a_connection_without_a_thread_is_refused_and_the_server_lives() {
             let counters = server.counters();
             assert_eq!((counters.refused.no_thread, counters.shortages), (3, 1), "{counters:?}");
             assert_eq!((counters.refused.total(), counters.open), (3, 1), "{counters:?}");
+            let all = notes.all();
+            let told = all.iter().filter(|note| *note == "refused: no thread could be made");
+            assert_eq!((told.count(), all.len()), (3, 4), "{all:?}");
             setrlimit(Resource::As, before).unwrap();
             drop(served(&cell, &server));
             drop(inside);

@@ -12,7 +12,7 @@ use sockeye::handler::{CloseReason, Context};
 use sockeye::limits::Limits;
 use sockeye::lookup::StaticResolver;
 use sockeye::observer::{ListenerState, Observer, Refusal};
-use sockeye::server::{Server, ServerHandle};
+use sockeye::server::{OnFull, Server, ServerHandle};
 use sockeye::{Endpoint, socket::TcpListener};
 use std::fmt;
 use std::io::{Read, Write};
@@ -29,7 +29,9 @@ on_all! {
 on_streams! {
     who_is_refused_is_told_and_nothing_else,
     a_peer_that_does_not_read_stalls_and_flows,
+    who_has_no_place_is_told_of_and_the_listener_says_so,
 }
+matrix::on_kinds! { who_is_beyond_a_sources_share_is_told_of [tcp4 Tcp4, tcp6 Tcp6] }
 
 /// Notes all it is told.
 #[derive(Clone, Default)]
@@ -182,6 +184,54 @@ fn who_is_refused_is_told_and_nothing_else(cell: &Cell) {
     stop(&server);
     let told = ["panicked: true a panic that the test wants", "refused: no handler could be made"];
     assert_eq!(notes.all(), told);
+    let refused = server.counters().refused;
+    assert_eq!((refused.no_handler, refused.total()), (1, 1));
+}
+
+/// A server with one place, and the client that has it.
+fn full(cell: &Cell, notes: &Notes, limits: Limits) -> (ServerHandle, matrix::Wire) {
+    let server = cell.server().observer(notes.clone()).limits(limits).on_full(OnFull::Refuse);
+    let server = server.codec(Lines::default()).serve(answer).unwrap();
+    let mut inside = cell.connect(&server);
+    inside.say("hello\n");
+    assert_eq!(inside.hear().unwrap(), "hello");
+    (server, inside)
+}
+
+fn who_has_no_place_is_told_of_and_the_listener_says_so(cell: &Cell) {
+    let notes = Notes::default();
+    let mut limits = Limits::default();
+    limits.connections_max = Some(1);
+    let (server, inside) = full(cell, &notes, limits);
+    let state = || server.listeners()[0].state;
+    assert_eq!(state(), ListenerState::Paused);
+    for _ in 0..2 {
+        assert!(cell.connect(&server).end().unwrap_or_default().is_empty());
+    }
+    assert_eq!(notes.count("refused: no place is left"), 2);
+    drop(inside);
+    eventually("there is room", || state() == ListenerState::Accepting);
+    server.pause_accepting();
+    assert_eq!(state(), ListenerState::Paused);
+    server.resume_accepting();
+    assert_eq!(state(), ListenerState::Accepting);
+    stop(&server);
+    // Besides those two, the one that was inside came and went.
+    assert_eq!(notes.all().len(), 4, "{:?}", notes.all());
+    let listener = &server.listeners()[0];
+    assert_eq!((listener.accepted, listener.errors), (1, 0));
+}
+
+fn who_is_beyond_a_sources_share_is_told_of(cell: &Cell) {
+    let notes = Notes::default();
+    let mut limits = Limits::default();
+    limits.connections_per_source_max = Some(1);
+    let (server, inside) = full(cell, &notes, limits);
+    assert_eq!(server.listeners()[0].state, ListenerState::Accepting);
+    assert!(cell.connect(&server).end().unwrap_or_default().is_empty());
+    assert_eq!(notes.count("refused: too many from its source"), 1);
+    drop(inside);
+    stop(&server);
 }
 
 fn a_peer_that_does_not_read_stalls_and_flows(cell: &Cell) {

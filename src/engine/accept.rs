@@ -104,8 +104,8 @@ impl Common {
     /// Something is short. Says until when to leave the listeners alone. All that is to be told about
     /// an episode is told from here and from [`goes_well`](Common::goes_well).
     pub(super) fn back_off(&self, door: &Arc<Door>, error: &io::Error, now: Instant) -> Instant {
-        Tally::add(&self.tally.accept_failed);
         door.failed();
+        Tally::add(&self.tally.accept_failed);
         let failure = self.gate.shortage.failed(door, now);
         if let Some(door) = failure.ended {
             self.shortage_ended(&door);
