@@ -662,6 +662,9 @@ fn a_connection_without_a_thread_is_refused_and_the_server_lives() {
                 assert_eq!(guest.hear(), None);
                 assert_eq!(inside.ask("still").as_deref(), Some("still"));
             }
+            // Who is told nothing may read the end before it is counted.
+            eventually("all are counted", || server.counters().accept_failed == 3);
+            eventually("it is told", || notes.all().len() >= 4);
             let counters = server.counters();
             assert_eq!((counters.refused.no_thread, counters.shortages), (3, 1), "{counters:?}");
             assert_eq!((counters.refused.total(), counters.open), (3, 1), "{counters:?}");
