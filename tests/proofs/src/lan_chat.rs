@@ -4,12 +4,12 @@
 //! over IPv6 alone (link-local addresses). For finding and talking also: a network that is there only after
 //! the programs are, and two on one host that has nothing but `lo`. Needs root.
 
-use crate::namespace;
+use crate::hosts::Host;
 use crate::table::Table;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -126,49 +126,7 @@ fn talk(table: &mut Table, on: &str, when: &str, ann: &mut Instance, ben: &mut I
 
 // ---- machines ----
 
-type Job = Box<dyn FnOnce() + Send>;
-
-/// A network namespace, and a thread that lives in it.
-struct Host {
-    jobs: Sender<Job>,
-    /// By which the kernel and `ip` know the namespace.
-    thread: String,
-}
-
 impl Host {
-    fn new() -> Result<Host, String> {
-        let (jobs, todo) = channel::<Job>();
-        let (made, told) = channel();
-        thread::spawn(move || {
-            let thread = namespace::own_network().and_then(|()| {
-                let path = std::fs::read_link("/proc/thread-self").map_err(|e| e.to_string())?;
-                let name = path.file_name().ok_or("this thread has no number")?;
-                Ok(name.to_string_lossy().into_owned())
-            });
-            let _ = made.send(thread);
-            todo.iter().for_each(|job| job());
-        });
-        let thread = told.recv().map_err(|error| error.to_string())?;
-        let thread = thread.map_err(|why| format!("this needs a network namespace: {why}"))?;
-        Ok(Host { jobs, thread })
-    }
-
-    /// Runs this in the namespace.
-    fn run<T: Send + 'static>(
-        &self,
-        job: impl FnOnce() -> Result<T, String> + Send + 'static,
-    ) -> Result<T, String> {
-        let (sender, done) = channel();
-        let job = move || drop(sender.send(job()));
-        self.jobs.send(Box::new(job)).map_err(|error| error.to_string())?;
-        done.recv().map_err(|error| error.to_string())?
-    }
-
-    fn ip(&self, line: &str) -> Result<(), String> {
-        let line = line.to_owned();
-        self.run(move || namespace::ip(line.split_whitespace()))
-    }
-
     fn start(&self, example: &PathBuf, nick: &'static str) -> Result<Instance, String> {
         let mut command = Command::new(example);
         command.args(["--plain", "--nick", nick]).stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -2,6 +2,7 @@
 //!
 //!     cargo run --release -p proofs -- abuse
 //!     cargo run --release -p proofs -- connect
+//!     cargo run --release -p proofs -- datagrams
 //!     cargo run --release -p proofs -- lan_chat
 //!     cargo run --release -p proofs -- unix_start
 //!     cargo run --release -p proofs -- shortage
@@ -12,6 +13,8 @@
 mod abuse;
 mod chat;
 mod connect;
+mod datagrams;
+mod hosts;
 mod lan_chat;
 #[path = "../../namespace/mod.rs"]
 mod namespace;
@@ -28,12 +31,13 @@ fn main() -> ExitCode {
         "abuse" => abuse::prove(),
         "chat" => chat::prove(),
         "connect" => connect::prove(),
+        "datagrams" => datagrams::prove(),
         "lan_chat" => lan_chat::prove(),
         "races" => races::prove(),
         "shortage" => shortage::prove(),
         "unix_start" => unix_start::prove(),
         _ => Err("usage: cargo run --release -p proofs -- \
-             abuse|chat|connect|lan_chat|races|shortage|unix_start"
+             abuse|chat|connect|datagrams|lan_chat|races|shortage|unix_start"
             .to_owned()),
     };
     match proved {
