@@ -15,7 +15,8 @@
 //! ```
 //!
 //! One server listens on as many endpoints as you like, of any kind, and serves all of them with the
-//! same handler, datagrams too: see [UDP servers](Server#udp-servers). It runs on threads of its own from [`serve`](Server::serve) on; a [`ServerHandle`]
+//! same handler, datagrams too: see [UDP servers](Server#udp-servers). It runs on threads of its own
+//! from [`serve`](Server::serve) on; a [`ServerHandle`]
 //! stops it and waits for it.
 
 mod accepting;

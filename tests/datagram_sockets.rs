@@ -733,7 +733,7 @@ fn segments_too_long_for_the_link_are_sent_all_the_same() {
 #[test]
 fn an_answer_from_a_link_local_address_leaves_by_its_link() {
     in_namespace(|| {
-        namespace::ip(["addr", "add", "fe80::7/64", "dev", LINK, "nodad"]).unwrap();
+        namespace::add_address("fe80::7/64", LINK).unwrap();
         let link = sockeye::lookup::interface_index(LINK).unwrap();
         let local: Ipv6Addr = "fe80::7".parse().unwrap();
         let server: UdpSocket<Ipv6> = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();

@@ -524,10 +524,7 @@ fn services_are_known_without_a_file() {
 #[test]
 fn link_local_addresses_keep_their_zone() {
     in_namespaces(&[FILES], || {
-        let added = std::process::Command::new("ip")
-            .args(["-6", "address", "add", "fe80::1/64", "dev", "lo", "nodad"])
-            .status();
-        assert!(added.unwrap().success());
+        namespace::add_address("fe80::1/64", "lo").unwrap();
         for zone in ["lo", "1"] {
             let server = Server::on(format!("tcp6://[fe80::1%{zone}]:0").as_str())
                 .codec(Lines::default())

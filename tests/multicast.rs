@@ -191,8 +191,8 @@ fn sources<F: IpFamily>(
 #[test]
 fn one_source_of_a_group_is_heard_and_no_other() {
     in_namespace(|| {
-        namespace::ip(["addr", "add", "192.0.2.2/24", "dev", LINK]).unwrap();
-        namespace::ip(["addr", "add", "2001:db8::2/64", "dev", LINK, "nodad"]).unwrap();
+        namespace::add_address("192.0.2.2/24", LINK).unwrap();
+        namespace::add_address("2001:db8::2/64", LINK).unwrap();
 
         let group = Ipv4Addr::new(232, 83, 107, 1);
         let [one, other]: [Ipv4Addr; 2] = [OWN_V4, "192.0.2.2"].map(|ip| ip.parse().unwrap());
@@ -490,7 +490,7 @@ fn what_is_no_group_or_no_interface_is_refused() {
 fn an_address_of_two_interfaces_names_neither() {
     in_namespace(|| {
         for link in [LINK, "sock1"] {
-            namespace::ip(["addr", "add", "203.0.113.5/32", "dev", link]).unwrap();
+            namespace::add_address("203.0.113.5/32", link).unwrap();
         }
         let error = v4(0).join_multicast(GROUP_V4, Ipv4Addr::new(203, 0, 113, 5)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);

@@ -30,8 +30,8 @@ pub(super) enum Accepted<S> {
 }
 
 impl<S> Accepted<S> {
-    /// Why a listener is not to be polled any more. One that has hung up and only says that nobody waits, as Unix ones do,
-    /// would be polled without end.
+    /// Why a listener is not to be polled any more. One that has hung up and only says that nobody waits,
+    /// as Unix ones do, would be polled without end.
     pub(super) fn error(self) -> io::Error {
         match self {
             Accepted::Broken(error) => error,

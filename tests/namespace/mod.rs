@@ -38,7 +38,10 @@ const NO_RIGHT: [i32; 2] = [1, 77];
 /// Runs `body` in a network with one link. A test calls it itself, not through others.
 pub fn in_namespace<F: FnOnce()>(body: F) {
     let set_up: Vec<String> = link().lines().map(|line| format!("ip {line}")).collect();
-    again_in_namespaces::<F>(&set_up.join(" && "), Path::new("/etc"), body);
+    again_in_namespaces(test_of::<F>(), &set_up.join(" && "), Path::new("/etc"), || {
+        await_address(OWN_V6).unwrap();
+        body();
+    });
 }
 
 /// Runs `body` in a network with loopback alone, and with these files as all of `/etc`.
@@ -52,12 +55,11 @@ pub fn in_namespaces<F: FnOnce()>(files: &[(&str, &str)], body: F) {
     if Path::new("/etc/ld.so.cache").exists() {
         std::fs::copy("/etc/ld.so.cache", etc.join("ld.so.cache")).unwrap();
     }
-    again_in_namespaces::<F>("ip link set lo up && mount --bind \"$1\" /etc", &etc, body);
+    again_in_namespaces(test, "ip link set lo up && mount --bind \"$1\" /etc", &etc, body);
     std::fs::remove_dir_all(&etc).unwrap();
 }
 
-fn again_in_namespaces<F: FnOnce()>(set_up: &str, etc: &Path, body: F) {
-    let test = test_of::<F>();
+fn again_in_namespaces(test: &str, set_up: &str, etc: &Path, body: impl FnOnce()) {
     if std::env::var("SOCKEYE_INSIDE").is_ok_and(|inside| inside == test) {
         return body();
     }
@@ -125,7 +127,31 @@ fn not_run(test: &str, why: &str) {
 /// Moves this thread, and the threads that it starts from now on, to a network with one link. As root.
 pub fn make() -> Result<(), String> {
     own_network()?;
-    link().lines().try_for_each(|line| ip(line.split_whitespace()))
+    link().lines().try_for_each(|line| ip(line.split_whitespace()))?;
+    await_address(OWN_V6)
+}
+
+/// Adds an address to a link, `192.0.2.2/24`, ready to be sent to.
+pub fn add_address(address: &str, link: &str) -> Result<(), String> {
+    let nodad = if address.contains(':') { &["nodad"][..] } else { &[] };
+    ip(["addr", "add", address, "dev", link].iter().chain(nodad).copied())?;
+    await_address(address)
+}
+
+/// Waits until an IPv6 address has its route: the kernel adds it some time after the address, and what is
+/// sent to the address meanwhile is lost.
+fn await_address(address: &str) -> Result<(), String> {
+    let host = address.split('/').next().unwrap_or(address);
+    let route = format!("local {host} ");
+    let deadline = Instant::now() + PATIENCE;
+    while host.contains(':')
+        && !ip_says(["-6", "route", "show", "table", "local"])?.contains(&route)
+    {
+        if Instant::now() > deadline {
+            return Err(format!("{address} got no route"));
+        }
+    }
+    Ok(())
 }
 
 /// What `ip` does for the link, a line each.
@@ -163,11 +189,15 @@ pub fn own_mounts() -> Result<(), String> {
 
 /// Runs `ip` in the namespace of this thread.
 pub fn ip<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
+    ip_says(arguments).map(drop)
+}
+
+fn ip_says<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<String, String> {
     let mut command = Command::new("ip");
     command.args(arguments).stdin(Stdio::null());
     let output = command.output().map_err(|error| format!("ip: {error}"))?;
     match output.status.success() {
-        true => Ok(()),
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         false => Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim())),
     }
 }

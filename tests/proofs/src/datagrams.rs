@@ -80,8 +80,7 @@ fn join(left: &Host, right: &Host) -> Result<(), String> {
         host.ip(&format!("link set {LINK} up"))?;
         for (net, addresses) in [V4, V6].iter().zip(addresses) {
             for address in addresses {
-                let nodad = if net.prefix == 64 { " nodad" } else { " brd +" };
-                host.ip(&format!("addr add {address}/{} dev {LINK}{nodad}", net.prefix))?;
+                host.add_address(&format!("{address}/{}", net.prefix), LINK)?;
             }
         }
     }

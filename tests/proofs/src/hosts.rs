@@ -48,4 +48,10 @@ impl Host {
         let line = line.to_owned();
         self.run(move || namespace::ip(line.split_whitespace()))
     }
+
+    /// Adds an address to a link of this host, ready to be sent to.
+    pub fn add_address(&self, address: &str, link: &str) -> Result<(), String> {
+        let (address, link) = (address.to_owned(), link.to_owned());
+        self.run(move || namespace::add_address(&address, &link))
+    }
 }

@@ -157,8 +157,8 @@ fn join(left: &Host, right: &Host, version: Version) -> Result<(), String> {
     let other = &right.thread;
     left.ip(&format!("link add {LINK} type veth peer name {LINK} netns {other}"))?;
     if let Version::V4 = version {
-        left.ip(&format!("addr add 192.0.2.1/24 dev {LINK}"))?;
-        right.ip(&format!("addr add 192.0.2.2/24 dev {LINK}"))?;
+        left.add_address("192.0.2.1/24", LINK)?;
+        right.add_address("192.0.2.2/24", LINK)?;
     }
     for host in [left, right] {
         host.ip(&format!("link set {LINK} up"))?;
