@@ -112,6 +112,20 @@ impl<T> Mailbox<T> {
         self.insert(self.lock(), item);
     }
 
+    /// Has `add` add something to the item that was queued last; if there is none, or `add` says that it
+    /// could not, queues a new one even beyond the limit.
+    pub(crate) fn add_or_push_beyond(
+        &self,
+        add: impl FnOnce(&mut T) -> bool,
+        new: impl FnOnce() -> T,
+    ) {
+        let mut queue = self.lock();
+        // Whoever queued the last one has rung for it.
+        if !queue.back_mut().is_some_and(add) {
+            self.insert(queue, new());
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.length.load(Ordering::SeqCst) == 0
     }
@@ -220,6 +234,34 @@ mod tests {
         mailbox.take(&mut batch);
         assert_eq!(batch, [1, 2, 4]);
         assert_eq!(mailbox.push(5), Ok(()));
+    }
+
+    #[test]
+    fn only_what_was_queued_last_and_still_waits_is_added_to() {
+        let (count, bell, mailbox, _woken) = mailbox(1);
+        let add_or_push = |item: u32| {
+            let add = |last: &mut u32| {
+                let is_even = *last % 2 == 0;
+                *last += if is_even { item } else { 0 };
+                is_even
+            };
+            mailbox.add_or_push_beyond(add, || item);
+        };
+        bell.doze();
+        [2, 4, 7, 8].into_iter().for_each(add_or_push);
+        assert_eq!(count.0.load(Ordering::SeqCst), 1, "the first has rung for all");
+        let mut batch = VecDeque::new();
+        mailbox.take(&mut batch);
+        assert_eq!(batch, [13, 8]);
+        batch.clear();
+        bell.doze();
+        add_or_push(10);
+        assert_eq!(count.0.load(Ordering::SeqCst), 2);
+        mailbox.take(&mut batch);
+        assert_eq!(batch, [10], "what was taken is not added to");
+        mailbox.close();
+        add_or_push(12);
+        assert!(mailbox.is_empty());
     }
 
     #[test]

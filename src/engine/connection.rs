@@ -76,14 +76,15 @@ impl Desk {
         session: &mut Session,
         token: u64,
         wire: Wire<'_>,
-        frames: &[u8],
+        song: &Song<'_>,
     ) -> Sung {
-        if !session.can_sing(frames.len()) {
+        let frames = song.frames;
+        if !session.can_sing(frames.len(), song.alone) {
             return Sung::Nothing;
         }
         let written = wire.send(frames);
         if matches!(written, Ok(count) if count == frames.len()) {
-            session.sang(&self.turn);
+            session.sang(song.moment);
             return Sung::All;
         }
         let Desk { turn, spare, frames_per_turn, .. } = self;
@@ -255,6 +256,15 @@ impl Desk {
         let steady = settle(session, turn, message, spare, wire) || session.is_steady();
         (handled, steady)
     }
+}
+
+/// Frames that were put together for many.
+pub(crate) struct Song<'a> {
+    pub(crate) frames: &'a [u8],
+    /// No letter of anybody else's waits.
+    pub(crate) alone: bool,
+    /// When it is said.
+    pub(crate) moment: u64,
 }
 
 /// What became of frames that were put together: see [`Desk::sing`].

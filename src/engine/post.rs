@@ -7,7 +7,7 @@
 //! If the whole batch is for the members of one group, there is nothing to sort: its frames are put
 //! together once, and each member writes them from there.
 
-use super::connection::{Sung, Wire};
+use super::connection::{Song, Sung, Wire};
 use super::stream::Stream;
 use super::worker::{Actor, Worker};
 use crate::handler::Letter;
@@ -28,9 +28,14 @@ impl Worker {
             match &batch[0] {
                 Letter::All(publication) if together => {
                     put_together(&batch, letters, &mut chorus);
-                    for line in publication.receivers() {
-                        let token = line.token();
-                        if !self.sing(token, &chorus) {
+                    let song = Song {
+                        frames: &chorus,
+                        // Else a remote may have been promised room.
+                        alone: letters as usize == batch.len() && self.address.letters.is_empty(),
+                        moment: self.desk.turn.moment(),
+                    };
+                    for token in publication.receivers().iter() {
+                        if !self.sing(token, &song) {
                             self.give(token, &batch, 0..letters);
                         }
                     }
@@ -53,13 +58,14 @@ impl Worker {
     /// Gives a session its letters, in as few turns as can be. If it is over, they are done with.
     fn give(&mut self, token: u64, batch: &Batch, letters: impl Iterator<Item = u32>) {
         let mut letters = letters.peekable();
+        let mut done = 0;
         let mut is_there = true;
         while is_there && letters.peek().is_some() {
             is_there = false;
             self.with_session(token, |session, turn| {
                 is_there = true;
                 while letters
-                    .next_if(|letter| session.deliver(&batch[*letter as usize], turn))
+                    .next_if(|letter| session.deliver(&batch[*letter as usize], &mut done, turn))
                     .is_some()
                 {}
             });
@@ -67,15 +73,15 @@ impl Worker {
     }
 
     /// Has a stream's session say the frames of a group. False if it needs the letters.
-    fn sing(&mut self, token: u64, chorus: &[u8]) -> bool {
+    fn sing(&mut self, token: u64, song: &Song<'_>) -> bool {
         let Worker { actors, desk, .. } = self;
         let Some(Actor::Stream(Stream { socket, session, .. })) = actors.get_mut(token) else {
             return false;
         };
-        if chorus.is_empty() {
+        if song.frames.is_empty() {
             return false;
         }
-        let sung = desk.sing(session, token, Wire::Stream(socket.as_fd()), chorus);
+        let sung = desk.sing(session, token, Wire::Stream(socket.as_fd()), song);
         if sung == Sung::Some {
             self.update(token);
         }
@@ -106,7 +112,7 @@ fn put_together(batch: &Batch, letters: u32, chorus: &mut Vec<u8>) {
     chorus.clear();
     for letter in batch.iter().take(letters as usize) {
         if let Letter::All(publication) = letter {
-            chorus.extend_from_slice(&publication.frame.bytes);
+            publication.bytes().iter().for_each(|bytes| chorus.extend_from_slice(bytes));
         }
         if chorus.len() > CHORUS_BYTES_MAX {
             return chorus.clear();
@@ -121,7 +127,7 @@ fn sort(batch: &Batch, letters: u32, rounds: &mut Rounds) {
         match letter {
             Letter::To(line, _) => rounds.push((line.token(), number)),
             Letter::All(publication) => {
-                rounds.extend(publication.receivers().map(|line| (line.token(), number)));
+                rounds.extend(publication.receivers().iter().map(|token| (token, number)));
             }
         }
     }

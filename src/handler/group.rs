@@ -8,12 +8,14 @@
 //! What waits for a worker is bounded in bytes, and what a member has not read yet by its own hard
 //! limit. So a member that does not read costs the others nothing: [`OnSlow`] says what becomes of it.
 
-use super::letter::{Frame, Ledger, Letter, Line, Members, OnSlow, Publication, SendError, What};
+use super::letter::{Frame, Letter, Line, SendError, What};
+use super::publication::{Ledger, Members, OnSlow, Publication};
 use super::remote::Remote;
 use crate::codec::Codec;
 use crate::mailbox::Mailbox;
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -136,7 +138,7 @@ impl<C: Codec> Group<C> {
             let lane = roster.lanes.entry(address(letters));
             let lane = lane.or_insert_with(|| self.shared.lane(letters.clone()));
             // Copied only while a letter that names the old members is under way.
-            Arc::make_mut(&mut lane.members).lines.push(line.clone());
+            Arc::make_mut(&mut lane.members).push(line.clone());
         }
         drop(roster);
         Membership { shared: self.shared.clone(), line }
@@ -178,43 +180,10 @@ impl<C: Codec> Group<C> {
     }
 
     fn publish(&self, item: &C::Item, except: Option<&Arc<Line>>) -> Result<usize, SendError> {
-        let frame = Frame::encode(&self.codec, item).map_err(SendError::Frame)?;
-        // Held to the end, so that all members see all frames in the same order.
-        let roster = self.shared.roster();
-        let charge = frame.bytes.len() + LETTER_BYTES;
-        let limit = roster.queue_bytes_max;
-        if frame.bytes.len() > limit {
-            return Err(SendError::TooLarge { bytes: frame.bytes.len(), limit });
-        }
-        let is_behind = |lane: &Lane| {
-            let waiting = lane.ledger().waiting.load(Ordering::SeqCst);
-            (waiting > 0 && waiting + charge > limit + LETTER_BYTES) || lane.letters.is_full()
-        };
-        // One member's own thread that is behind is that member's affair.
-        if roster.lanes.values().any(|lane| !lane.letters.is_private() && is_behind(lane)) {
-            return Err(SendError::Full);
-        }
-        let is_member = |line: &&Arc<Line>| roster.members.contains_key(&Arc::as_ptr(line).addr());
-        let except = except.filter(is_member);
-        let mut count = 0;
-        for lane in roster.lanes.values() {
-            let except = except.filter(|line| address(line.letters()) == address(&lane.letters));
-            let receivers = lane.members.lines.len() - usize::from(except.is_some());
-            match lane.members.lines.first() {
-                _ if receivers == 0 => {}
-                Some(alone) if lane.letters.is_private() && is_behind(lane) => {
-                    self.shared.fall_behind(alone, lane, charge, limit);
-                }
-                _ => {
-                    count += receivers;
-                    let (members, except) = (lane.members.clone(), except.cloned());
-                    let publication = Publication::new(frame.clone(), members, except, charge);
-                    // Its bytes are bounded here.
-                    lane.letters.push_beyond(Letter::All(publication));
-                }
-            }
-        }
-        Ok(count)
+        let published = Frame::encode(&self.codec, item, |bytes, body| {
+            self.shared.publish(bytes, &body, except)
+        });
+        published.map_err(SendError::Frame)?
     }
 }
 
@@ -227,8 +196,60 @@ impl Shared {
     /// For the first member of a worker.
     fn lane(&self, letters: Arc<Mailbox<Letter>>) -> Lane {
         let (on_slow, missed) = (self.on_slow, self.missed.clone());
-        let ledger = Arc::new(Ledger { on_slow, missed, waiting: AtomicUsize::new(0) });
-        Lane { letters, members: Arc::new(Members { lines: Vec::new(), ledger }) }
+        let ledger = Ledger { on_slow, missed, waiting: AtomicUsize::new(0) };
+        Lane { letters, members: Arc::new(Members::none(ledger)) }
+    }
+
+    fn publish(
+        &self,
+        bytes: &[u8],
+        body: &Range<usize>,
+        except: Option<&Arc<Line>>,
+    ) -> Result<usize, SendError> {
+        // Held to the end, so that all members see all frames in the same order.
+        let roster = self.roster();
+        let charge = bytes.len() + LETTER_BYTES;
+        let limit = roster.queue_bytes_max;
+        if bytes.len() > limit {
+            return Err(SendError::TooLarge { bytes: bytes.len(), limit });
+        }
+        let is_behind = |lane: &Lane| {
+            let waiting = lane.ledger().waiting.load(Ordering::SeqCst);
+            (waiting > 0 && waiting + charge > limit + LETTER_BYTES) || lane.letters.is_full()
+        };
+        // One member's own thread that is behind is that member's affair.
+        if roster.lanes.values().any(|lane| !lane.letters.is_private() && is_behind(lane)) {
+            return Err(SendError::Full);
+        }
+        let is_member = |line: &&Arc<Line>| roster.members.contains_key(&Arc::as_ptr(line).addr());
+        let except = except.filter(is_member);
+        let mut shared: Option<Frame> = None;
+        let mut count = 0;
+        for lane in roster.lanes.values() {
+            let Lane { letters, members } = lane;
+            let except = except.filter(|line| address(line.letters()) == address(letters));
+            let receivers = members.lines().len() - usize::from(except.is_some());
+            match members.lines().first() {
+                _ if receivers == 0 => {}
+                Some(alone) if letters.is_private() && is_behind(lane) => {
+                    self.fall_behind(alone, lane, charge, limit);
+                }
+                _ => {
+                    count += receivers;
+                    let add = |last: &mut Letter| match last {
+                        Letter::All(last) => last.add((bytes, body), members, except, charge),
+                        Letter::To(..) => false,
+                    };
+                    // Its bytes are bounded here.
+                    letters.add_or_push_beyond(add, || {
+                        let frame = shared.get_or_insert_with(|| Frame::new(bytes, body.clone()));
+                        let (members, except) = (members.clone(), except.cloned());
+                        Letter::All(Publication::new(frame.clone(), members, except, charge))
+                    });
+                }
+            }
+        }
+        Ok(count)
     }
 
     /// A session that does not even take its letters.
@@ -264,11 +285,8 @@ impl Drop for Membership {
         roster.members.remove(&line);
         let letters = address(self.line.letters());
         let Some(lane) = roster.lanes.get_mut(&letters) else { return };
-        let is_ours = |member: &Arc<Line>| Arc::ptr_eq(member, &self.line);
-        if let Some(at) = lane.members.lines.iter().position(is_ours) {
-            Arc::make_mut(&mut lane.members).lines.swap_remove(at);
-        }
-        if lane.members.lines.is_empty() {
+        Arc::make_mut(&mut lane.members).remove(&self.line);
+        if lane.members.lines().is_empty() {
             roster.lanes.remove(&letters);
         }
     }

@@ -1,5 +1,6 @@
 //! Letters: what reaches a session from elsewhere, and the line that it comes by.
 
+use super::publication::Publication;
 use crate::addr::Peer;
 use crate::codec::{Codec, FrameError};
 use crate::mailbox::{Full, Mailbox};
@@ -74,7 +75,7 @@ pub(crate) struct Line {
 #[derive(Debug)]
 pub(crate) enum Letter {
     To(Arc<Line>, What),
-    /// A frame for all members of a group that the worker has.
+    /// For all members of a group that the worker has.
     All(Publication),
 }
 
@@ -93,6 +94,22 @@ pub(crate) enum What {
     },
     /// Look whether there is room again for somebody who was told `Full`.
     Room,
+}
+
+impl Letter {
+    /// So many of its frames are done with.
+    pub(crate) fn done(&self) -> usize {
+        match self {
+            Letter::To(..) => 0,
+            Letter::All(publication) => publication.done,
+        }
+    }
+
+    pub(crate) fn set_done(&mut self, done: usize) {
+        if let Letter::All(publication) = self {
+            publication.done = done;
+        }
+    }
 }
 
 impl Line {
@@ -204,20 +221,6 @@ impl Line {
     }
 }
 
-/// What becomes of a member that does not take a frame because it reads too slowly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OnSlow {
-    /// It misses the frame, keeps its place, and `on_drain` is called when it has caught up;
-    /// [`Context::missed`](super::Context::missed) says how much it lacks. For what is soon out of
-    /// date, such as prices.
-    Drop,
-    /// Its session ends at once, with
-    /// [`CloseReason::OutputFull`](super::CloseReason::OutputFull). For what must be whole or not at
-    /// all, such as a chat.
-    Close,
-}
-
 /// A frame as it was encoded, shared by all who get it.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
@@ -227,14 +230,22 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// Encodes a frame in a buffer of the thread's, so that only what is kept is allocated.
-    pub(super) fn encode<C: Codec>(codec: &C, item: &C::Item) -> Result<Frame, FrameError> {
+    pub(super) fn new(bytes: &[u8], body: Range<usize>) -> Frame {
+        Frame { bytes: Arc::from(bytes), body }
+    }
+
+    /// Encodes a frame in a buffer of the thread's and hands in its bytes, and which of them are its body.
+    pub(super) fn encode<C: Codec, R>(
+        codec: &C,
+        item: &C::Item,
+        then: impl FnOnce(&[u8], Range<usize>) -> R,
+    ) -> Result<R, FrameError> {
         let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
         bytes.clear();
         let encoded = codec.encode(item, &mut bytes).map(|body| {
             // A codec of the user's may return any range.
             let end = body.end.min(bytes.len());
-            Frame { body: body.start.min(end)..end, bytes: Arc::from(&*bytes) }
+            then(&bytes, body.start.min(end)..end)
         });
         if bytes.capacity() <= SCRATCH_BYTES_MAX {
             // It fails only while the thread ends.
@@ -250,84 +261,3 @@ thread_local! {
 
 /// What a thread keeps between frames.
 const SCRATCH_BYTES_MAX: usize = 64 * 1024;
-
-/// A frame for those members that one worker has.
-#[derive(Debug)]
-pub(crate) struct Publication {
-    pub(crate) frame: Frame,
-    members: Arc<Members>,
-    except: Option<Arc<Line>>,
-    /// Counts as waiting as long as this lives.
-    charge: usize,
-}
-
-/// The members of a group that one worker has, as they were when a frame was sent to them.
-#[derive(Clone, Debug)]
-pub(super) struct Members {
-    pub(super) lines: Vec<Arc<Line>>,
-    pub(super) ledger: Arc<Ledger>,
-}
-
-/// What a group has under way to one worker, and what becomes of who does not take it.
-#[derive(Debug)]
-pub(super) struct Ledger {
-    pub(super) on_slow: OnSlow,
-    /// What all members of the group have missed.
-    pub(super) missed: Arc<AtomicU64>,
-    /// Bytes that wait for the worker.
-    pub(super) waiting: AtomicUsize,
-}
-
-impl Publication {
-    pub(super) fn new(
-        frame: Frame,
-        members: Arc<Members>,
-        except: Option<Arc<Line>>,
-        charge: usize,
-    ) -> Publication {
-        members.ledger.waiting.fetch_add(charge, Ordering::SeqCst);
-        Publication { frame, members, except, charge }
-    }
-
-    pub(crate) fn receivers(&self) -> impl Iterator<Item = &Arc<Line>> {
-        let is_excepted =
-            |line: &Arc<Line>| self.except.as_ref().is_some_and(|except| Arc::ptr_eq(except, line));
-        self.members.lines.iter().filter(move |line| !is_excepted(line))
-    }
-
-    /// At most how many [`receivers`](Publication::receivers) there are.
-    pub(crate) fn receivers_max(&self) -> usize {
-        self.members.lines.len()
-    }
-
-    /// Whether the other one has the same receivers.
-    pub(crate) fn goes_with(&self, other: &Publication) -> bool {
-        let except = self.except.as_ref().map(Arc::as_ptr);
-        Arc::ptr_eq(&self.members, &other.members)
-            && except == other.except.as_ref().map(Arc::as_ptr)
-    }
-
-    /// This member cannot take it. True if its session ends by that.
-    pub(crate) fn misses(&self, line: &Line) -> bool {
-        match self.members.ledger.on_slow {
-            OnSlow::Drop => {
-                self.members.ledger.miss(line);
-                false
-            }
-            OnSlow::Close => true,
-        }
-    }
-}
-
-impl Drop for Publication {
-    fn drop(&mut self) {
-        self.members.ledger.waiting.fetch_sub(self.charge, Ordering::SeqCst);
-    }
-}
-
-impl Ledger {
-    pub(super) fn miss(&self, line: &Line) {
-        line.missed.fetch_add(1, Ordering::Relaxed);
-        self.missed.fetch_add(1, Ordering::Relaxed);
-    }
-}

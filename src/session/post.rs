@@ -1,28 +1,40 @@
 //! Letters: what other threads and other sessions have a session do.
 
 use super::{Batch, Call, Session};
-use crate::handler::{CloseReason, Flags, Frame, Letter, Phase, Publication, Turn, What};
+use crate::handler::{CloseReason, Flags, Letter, Phase, Publication, Turn, What};
 use std::convert::Infallible;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 impl Session {
-    /// Hands in a letter that is for this session. False if what it has said in this turn is to be
-    /// written first: then the letter is to be handed in again. The first one of a turn is taken.
+    /// Hands in a letter that is for this session, without the frames that are done with. False if what
+    /// the session has said in this turn is to be written first: then the letter is to be handed in again.
+    /// The first frame of a turn is taken.
     #[must_use]
-    pub(crate) fn deliver(&mut self, letter: &Letter, turn: &mut Turn) -> bool {
-        if turn.out.len() >= POST_BYTES {
-            return false;
-        }
+    pub(crate) fn deliver(&mut self, letter: &Letter, done: &mut usize, turn: &mut Turn) -> bool {
         match letter {
+            _ if turn.out.len() >= POST_BYTES => return false,
             Letter::To(_, what) => self.obey(what, turn),
-            Letter::All(publication) => return self.hear(publication, turn),
+            Letter::All(publication) => {
+                while let Some((bytes, body)) = publication.frame(*done) {
+                    if turn.out.len() >= POST_BYTES || !self.hear(publication, bytes, body, turn) {
+                        return false;
+                    }
+                    *done += 1;
+                }
+            }
         }
+        *done = 0;
         true
     }
 
     /// Hands in letters that are for this session, as many as are taken in this turn.
     pub(crate) fn deliver_from(&mut self, batch: &mut Batch, turn: &mut Turn) {
-        while batch.front().is_some_and(|letter| self.deliver(letter, turn)) {
+        while let Some(letter) = batch.front_mut() {
+            let mut done = letter.done();
+            if !self.deliver(letter, &mut done, turn) {
+                return letter.set_done(done);
+            }
             batch.pop_front();
         }
     }
@@ -37,7 +49,7 @@ impl Session {
                     line.queued.fetch_sub(frame.bytes.len(), Ordering::SeqCst);
                 }
                 if self.state.can_send() {
-                    self.say(frame, turn);
+                    self.say(&frame.bytes, frame.body.clone(), turn);
                 }
             }
             What::Wake => {
@@ -57,16 +69,22 @@ impl Session {
     }
 
     /// Says what all members of a group say, if there is room.
-    fn hear(&mut self, publication: &Publication, turn: &mut Turn) -> bool {
+    fn hear(
+        &mut self,
+        publication: &Publication,
+        frame: &[u8],
+        body: Range<usize>,
+        turn: &mut Turn,
+    ) -> bool {
         if !self.state.can_send() {
             return true;
         }
         let Some(line) = &self.state.line else { return true };
         let promised = line.queued.load(Ordering::SeqCst);
-        let bytes = self.state.unsent(&turn.out) + promised + publication.frame.bytes.len();
+        let bytes = self.state.unsent(&turn.out) + promised + frame.len();
         let limit = self.state.limits.output_bytes_max;
         if bytes <= limit {
-            self.say(&publication.frame, turn);
+            self.say(frame, body, turn);
             return true;
         }
         if !turn.out.is_empty() {
@@ -82,9 +100,13 @@ impl Session {
     }
 
     /// Whether so many bytes can leave right now, with nothing before them and nothing to do behind them.
-    pub(crate) fn can_sing(&self, length: usize) -> bool {
+    /// `alone` if nobody else's letters wait.
+    pub(crate) fn can_sing(&self, length: usize, alone: bool) -> bool {
         let state = &self.state;
-        let promised = state.line.as_ref().map_or(0, |line| line.queued.load(Ordering::SeqCst));
+        let promised = match &state.line {
+            Some(line) if !alone => line.queued.load(Ordering::SeqCst),
+            _ => 0,
+        };
         state.phase == Phase::Open
             && !state.flags.has(Flags::SHUTDOWN.and(Flags::PRESSED))
             && state.backlog.is_none()
@@ -93,8 +115,8 @@ impl Session {
     }
 
     /// They have left.
-    pub(crate) fn sang(&mut self, turn: &Turn) {
-        self.state.write = turn.moment();
+    pub(crate) fn sang(&mut self, moment: u64) {
+        self.state.write = moment;
     }
 
     /// Says frames of a stream that were put together.
@@ -107,11 +129,11 @@ impl Session {
         turn.whole = turn.out.mark();
     }
 
-    fn say(&mut self, frame: &Frame, turn: &mut Turn) {
+    fn say(&mut self, frame: &[u8], body: Range<usize>, turn: &mut Turn) {
         let pushed = turn.out.push(self.state.keeps_messages(), |out| {
             let start = out.len();
-            out.extend_from_slice(&frame.bytes);
-            Ok::<_, Infallible>(start + frame.body.start..start + frame.body.end)
+            out.extend_from_slice(frame);
+            Ok::<_, Infallible>(start + body.start..start + body.end)
         });
         debug_assert!(pushed.is_ok());
         turn.whole = turn.out.mark();

@@ -5,7 +5,7 @@
 use super::*;
 use crate::buffer::Out;
 use crate::codec::{Lines, Oversize};
-use crate::handler::{Context, Outcome, Remote};
+use crate::handler::{Context, Group, OnSlow, Outcome, Remote};
 use crate::mailbox::{Bell, Mailbox};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
@@ -189,7 +189,7 @@ impl Rig {
         let mut batch = Batch::new();
         self.turn.letters.take(&mut batch);
         for letter in batch {
-            self.turn(|session, turn| assert!(session.deliver(&letter, turn)));
+            self.turn(|session, turn| assert!(session.deliver(&letter, &mut 0, turn)));
         }
     }
 
@@ -483,7 +483,7 @@ fn a_remote_that_was_told_full_is_told_when_there_is_room() {
 
 #[test]
 fn a_session_sings_only_with_nothing_before_and_nothing_behind() {
-    let can = |rig: &Rig, length| rig.session.as_ref().unwrap().can_sing(length);
+    let can = |rig: &Rig, length| rig.session.as_ref().unwrap().can_sing(length, false);
     let (mut rig, remote) = Rig::new(|limits| limits.output_low_mark = 1000);
     assert!(can(&rig, 1000) && !can(&rig, 1001));
     remote.send(&"x".repeat(499)).unwrap();
@@ -500,13 +500,59 @@ fn a_session_sings_only_with_nothing_before_and_nothing_behind() {
     assert!(rig.shut && !can(&rig, 1), "nothing follows the end");
 }
 
+/// The frames of a group that wait together are taken one by one: what was said is written before any
+/// of them is missed, and none is said twice.
+#[test]
+fn frames_that_wait_together_are_taken_one_by_one() {
+    let lines: Vec<String> = (0..10).map(|n| n.to_string().repeat(299)).collect();
+    let all: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    for (room, heard) in [(usize::MAX, 10), (0, 3), (300, 4), (450, 4), (3000, 10)] {
+        let (mut rig, remote) = Rig::new(|limits| limits.output_bytes_max = 1000);
+        let group = Group::new(Lines::default(), OnSlow::Drop);
+        let _membership = group.join(&remote);
+        lines.iter().for_each(|line| assert_eq!(group.send(line).unwrap(), 1));
+        let mut batch = Batch::new();
+        rig.turn.letters.take(&mut batch);
+        assert_eq!(batch.len(), 1, "they are one letter");
+        rig.room = room;
+        while !batch.is_empty() {
+            rig.turn(|session, turn| session.deliver_from(&mut batch, turn));
+        }
+        rig.room = usize::MAX;
+        rig.turn(|_, _| {});
+        assert_eq!(remote.missed(), 10 - heard as u64, "room for {room}");
+        assert_eq!(rig.sent, &all.as_bytes()[..300 * heard], "room for {room}");
+    }
+}
+
+/// What is sent to one member between two frames of its group stays between them.
+#[test]
+fn letters_of_other_kinds_stay_between_frames_of_a_group() {
+    let (mut rig, remote) = Rig::new(|_| {});
+    let group = Group::new(Lines::default(), OnSlow::Close);
+    let other = Group::new(Lines::default(), OnSlow::Close);
+    let _memberships = [group.join(&remote), other.join(&remote)];
+    let long = "x".repeat(5000);
+    for line in ["1", "2", &long, "3", "4"] {
+        group.send(line).unwrap();
+    }
+    remote.send("5").unwrap();
+    group.send("6").unwrap();
+    other.send("7").unwrap();
+    assert_eq!(group.send_except("nobody hears it", &remote).unwrap(), 0);
+    group.send("8").unwrap();
+    rig.deliver();
+    let said = format!("1\n2\n{long}\n3\n4\n5\n6\n7\n8\n");
+    assert_eq!(String::from_utf8(rig.sent).unwrap(), said);
+}
+
 #[test]
 fn who_keeps_messages_does_not_sing() {
     let peer = Peer::udp(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
     let handler = Noted { log: Log::default(), remote: Arc::default(), keeps: false };
     let limits = Arc::new(Limits::default());
     let session = Session::new(Lines::default(), handler, peer, Side::Accepted, limits);
-    assert!(!session.can_sing(1));
+    assert!(!session.can_sing(1, true));
 }
 
 #[test]
@@ -542,7 +588,7 @@ fn what_we_send_does_not_put_off_the_first_message() {
     let mut batch = Batch::new();
     rig.turn.letters.take(&mut batch);
     let letter = batch.pop_front().unwrap();
-    rig.turn(|session, turn| assert!(session.deliver(&letter, turn)));
+    rig.turn(|session, turn| assert!(session.deliver(&letter, &mut 0, turn)));
     assert_eq!(rig.sent, b"news\n");
     rig.turn.now += Duration::from_secs(2);
     rig.turn(Session::tick);
@@ -590,12 +636,12 @@ fn a_frame_that_is_refused_is_not_asked_for_before_there_is_room() {
     let mut batch = Batch::new();
     rig.turn.letters.take(&mut batch);
     while let Some(letter) = batch.pop_front() {
-        rig.turn(|session, turn| assert!(session.deliver(&letter, turn)));
+        rig.turn(|session, turn| assert!(session.deliver(&letter, &mut 0, turn)));
     }
     assert!(matches!(remote.send(&"y".repeat(1010)), Err(crate::handler::SendError::Full)));
     rig.turn.letters.take(&mut batch);
     while let Some(letter) = batch.pop_front() {
-        rig.turn(|session, turn| assert!(session.deliver(&letter, turn)));
+        rig.turn(|session, turn| assert!(session.deliver(&letter, &mut 0, turn)));
     }
     assert!(!rig.log.lock().unwrap().iter().any(|line| line == "drain"));
 }
