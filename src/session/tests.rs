@@ -525,6 +525,19 @@ fn frames_that_wait_together_are_taken_one_by_one() {
     }
 }
 
+/// What was delivered does not count as waiting any more, however many frames a letter had.
+#[test]
+fn what_was_delivered_leaves_room_for_more() {
+    let (mut rig, remote) = Rig::new(|_| {});
+    let group = Group::new(Lines::default(), OnSlow::Close).queue_bytes_max(1000);
+    let _membership = group.join(&remote);
+    for _ in 0..100 {
+        let sent = (0..20).map_while(|_| group.send("a line").ok()).count();
+        assert!((5..20).contains(&sent), "{sent}");
+        rig.deliver();
+    }
+}
+
 /// What is sent to one member between two frames of its group stays between them.
 #[test]
 fn letters_of_other_kinds_stay_between_frames_of_a_group() {

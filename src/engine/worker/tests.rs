@@ -11,14 +11,17 @@ fn a_slot_stays_small() {
 
 use crate::codec::Lines;
 use crate::engine::{Gate, Stop, Tally};
-use crate::handler::{Context, Handler, Line, Outcome, Remote};
+use crate::handler::{Context, Group, Handler, Line, OnSlow, Outcome, Remote};
 use crate::limits::Limits;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn worker(connections_max: usize) -> Worker {
-    let limits = Limits { frames_per_turn: 1, ..Limits::default() };
+    worker_with(connections_max, Limits { frames_per_turn: 1, ..Limits::default() })
+}
+
+fn worker_with(connections_max: usize, limits: Limits) -> Worker {
     Worker::new(Arc::new(Common {
         gate: Gate::new(connections_max),
         limits: Arc::new(limits),
@@ -112,4 +115,40 @@ fn a_stop_right_behind_an_adoption_overtakes_no_letter() {
     let mut got = [0; 64];
     let length = std::io::Read::read(&mut peer, &mut got).unwrap();
     assert_eq!(&got[..length], b"sent before the stop\n");
+}
+
+/// What a remote was promised room for is not crowded out by a group, nor is the limit passed: the frame
+/// of the group, which the kernel would not take, is missed.
+#[test]
+fn a_group_takes_no_room_that_was_promised() {
+    let mut worker = worker_with(1, Limits { output_bytes_max: 8000, ..Limits::default() });
+    let (order, remote, mut peer, _) = adoption(&worker);
+    worker.address.orders.push_beyond(order);
+    worker.obey();
+    let Some(Actor::Stream(stream)) = worker.actors.get(worker.actors.tokens()[0]) else {
+        panic!("it was adopted");
+    };
+    let mut length = 0;
+    while let Ok(count) = crate::sys::io::send_now(stream.socket.as_fd(), &[b'-'; 4096]) {
+        length += count;
+    }
+    let group = Group::new(Lines::default(), OnSlow::Drop);
+    let _membership = group.join(&remote);
+    group.send(&"g".repeat(2999)).unwrap();
+    let Worker { batch, address, .. } = &mut worker;
+    address.letters.take(batch);
+    remote.send(&"r".repeat(5999)).unwrap();
+    worker.deliver();
+    worker.collect();
+    assert_eq!((remote.missed(), remote.room()), (1, 2000));
+
+    let mut got = vec![0; length];
+    std::io::Read::read_exact(&mut peer, &mut got).unwrap();
+    worker.poll.wait(None).unwrap();
+    for index in 0..worker.poll.ready() {
+        worker.react(worker.poll.event(index));
+    }
+    got.resize(6000, 0);
+    std::io::Read::read_exact(&mut peer, &mut got).unwrap();
+    assert!(got.iter().all(|byte| [b'r', b'\n'].contains(byte)));
 }
