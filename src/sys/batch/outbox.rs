@@ -215,7 +215,8 @@ impl Outbox {
         }
     }
 
-    /// Sends what waits, without waiting, as far as the kernel takes it: sendmmsg(2).
+    /// Sends what waits, without waiting, as far as the kernel takes it: sendmmsg(2), and for a single
+    /// run sendmsg(2), which costs less.
     ///
     /// # Errors
     ///
@@ -224,15 +225,9 @@ impl Outbox {
         while !self.is_empty() {
             self.aim(lent);
             let waiting = &mut self.headers[self.next..self.count];
-            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             // SAFETY: the headers point to names, vectors and control messages of ours, written by
-            // `push`, and the vectors to bytes of ours or to those lent, which outlive the call. The
-            // kernel only reads them.
-            let sent = unsafe {
-                let count = waiting.len() as libc::c_uint;
-                libc::sendmmsg(socket.as_raw_fd(), waiting.as_mut_ptr(), count, flags as _)
-            };
-            match usize::try_from(sent).map_err(|_| io::Error::last_os_error()) {
+            // `push`, and the vectors to bytes of ours or to those lent, which outlive the call.
+            match unsafe { send_runs(socket, waiting) } {
                 Ok(sent) => self.next += sent,
                 Err(error) if self.runs[self.next].count > 1 && cannot_cut(&error) => {
                     self.send_apart(socket, lent, &error)?;
@@ -258,14 +253,11 @@ impl Outbox {
             self.aim(lent);
             let whole = self.vectors[index].iov_len;
             self.vectors[index].iov_len = whole.min(segment);
-            let header = &mut self.headers[index].msg_hdr;
-            let control_bytes = header.msg_controllen;
-            header.msg_controllen = source_bytes as _;
-            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            let control_bytes = self.headers[index].msg_hdr.msg_controllen;
+            self.headers[index].msg_hdr.msg_controllen = source_bytes as _;
             // SAFETY: as in `send`.
-            let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), header, flags) };
-            let sent = usize::try_from(sent).map_err(|_| io::Error::last_os_error());
-            header.msg_controllen = control_bytes;
+            let sent = unsafe { send_runs(socket, &mut self.headers[index..=index]) };
+            self.headers[index].msg_hdr.msg_controllen = control_bytes;
             self.vectors[index].iov_len = whole;
             sent?;
             self.segment_max = match refusal.raw_os_error() {
@@ -320,6 +312,24 @@ impl Outbox {
     pub(super) fn calls(&self) -> usize {
         self.count - self.next
     }
+}
+
+/// Sends as many of these as the kernel takes, and says how many those are.
+///
+/// # Safety
+///
+/// The headers point to as much memory as they say. The kernel only reads it.
+unsafe fn send_runs(socket: BorrowedFd<'_>, headers: &mut [libc::mmsghdr]) -> io::Result<usize> {
+    let (socket, flags) = (socket.as_raw_fd(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+    if let [only] = headers {
+        // SAFETY: as the caller has promised.
+        let bytes = unsafe { libc::sendmsg(socket, &only.msg_hdr, flags) };
+        return usize::try_from(bytes).map(|_| 1).map_err(|_| io::Error::last_os_error());
+    }
+    let count = headers.len() as libc::c_uint;
+    // SAFETY: as above.
+    let sent = unsafe { libc::sendmmsg(socket, headers.as_mut_ptr(), count, flags as _) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
 fn attach(header: &mut libc::msghdr, control: &[u8]) {

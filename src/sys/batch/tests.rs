@@ -1,3 +1,4 @@
+use super::inbox::LOOK_EVERY;
 use super::*;
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
@@ -62,6 +63,40 @@ fn what_waits_leaves_together_and_what_does_not_is_handed_back() {
             outbox.send(from.as_fd(), Lent::NOTHING).unwrap();
             assert_eq!(outbox.pop(Lent::NOTHING), None);
         }
+    }
+}
+
+/// Who comes alone is taken alone, also an empty one and one that is cut; who comes behind is not lost, and
+/// is soon taken with others again.
+#[test]
+fn what_comes_one_by_one_is_taken_one_by_one() {
+    for at in ["127.0.0.1:0", "[::1]:0"] {
+        let (to, from) = (UdpSocket::bind(at).unwrap(), UdpSocket::bind(at).unwrap());
+        let (abilities, mut inbox) = beside(&to);
+        let address = to.local_addr().unwrap();
+        let own = if abilities.destination { Some(address.ip()) } else { None };
+        let mut take = |length: usize| {
+            from.send_to(&vec![b'x'; length], address).unwrap();
+            assert_eq!(inbox.receive(to.as_fd()).unwrap(), 1);
+            let received = inbox.get(0);
+            assert_eq!((received.length, received.is_whole()), (length, true));
+            assert_eq!(received.from.as_ref().unwrap(), &AnyAddr::Ip(from.local_addr().unwrap()));
+            assert_eq!(received.source.map(|source| source.ip), own);
+            received.messages().for_each(|message| assert_eq!(message, vec![b'x'; length]));
+            assert_eq!(inbox.receive(to.as_fd()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        };
+        (0..3 * LOOK_EVERY as usize).for_each(|number| take(number % 3));
+        for count in 0..40_u8 {
+            from.send_to(&[count], address).unwrap();
+        }
+        let (mut got, mut calls) = (Vec::new(), 0);
+        while got.len() < 40 {
+            let count = inbox.receive(to.as_fd()).unwrap();
+            got.extend((0..count).flat_map(|index| inbox.get(index).bytes.to_vec()));
+            calls += 1;
+        }
+        assert_eq!(got, (0..40).collect::<Vec<u8>>());
+        assert!(calls < 40, "{calls} calls");
     }
 }
 
