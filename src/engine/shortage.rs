@@ -1,11 +1,11 @@
 //! Shortages: no descriptors, no memory, no threads for another connection.
 //!
 //! ```text
-//!   failed ──► 10 ms ──► failed ──► 20 ms ──► … 100 ms ──► succeeded ──► 1 s without another: over
+//!   failed ──► 10 ms ──► failed ──► 20 ms ──► … 80 ms ──► succeeded ──► 1 s without another: over
 //!     └ the episode begins, and is counted                                └ the episode ends
 //! ```
 //!
-//! All acceptors of a server share one pace, so that a shortage costs about ten accepts a second,
+//! All acceptors of a server share one pace, so that a shortage costs about a dozen accepts a second,
 //! however many loops there are.
 
 use super::accept::back_off;
