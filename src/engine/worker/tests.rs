@@ -83,8 +83,8 @@ fn a_session_that_is_not_through_has_one_turn_more_and_not_several() {
 #[test]
 fn a_worker_waits_for_the_gate_and_not_for_a_time_that_is_past() {
     let mut worker = worker(1);
-    assert!(worker.common.gate.try_enter());
-    worker.doors = Doors::closed_until(Instant::now());
+    assert!(worker.common.gate.knock(Instant::now()).is_ok());
+    worker.close_doors(Some(Instant::now()));
     worker.desk.turn.now = Instant::now();
     worker.reopen();
     assert_eq!(worker.timeout(), None);
