@@ -65,6 +65,7 @@ pub(crate) struct Worker {
     pub(super) rounds: Rounds,
     pub(super) chorus: Vec<u8>,
     pub(super) doors: Doors,
+    pub(super) listeners: Vec<u64>,
     stop_by: Option<Instant>,
 }
 
@@ -101,7 +102,8 @@ impl Worker {
             batch: VecDeque::new(),
             rounds: Rounds::default(),
             chorus: Vec::new(),
-            doors: Doors::new(),
+            doors: Doors::new(Vec::new()),
+            listeners: Vec::new(),
             stop_by: None,
         })
     }
@@ -164,9 +166,9 @@ impl Worker {
             return Some(Duration::ZERO);
         }
         self.bell.doze();
-        self.watch_memory();
+        self.doors.watch_memory(&self.bell);
         let news = !self.address.letters.is_empty() || !self.address.orders.is_empty();
-        if news || self.can_reopen() {
+        if news || self.doors.can_reopen(&self.common.gate, self.desk.turn.now) {
             self.bell.rise();
             return Some(Duration::ZERO);
         }
@@ -211,7 +213,7 @@ impl Worker {
             }
             Some(Actor::Listener(_)) => self.accept(event),
             Some(Actor::Datagrams(_)) => self.react_datagrams(event),
-            None if event.token == REFUSED => self.look_after_refused(),
+            None if event.token == REFUSED => self.doors.look_after_refused(),
             // The waker, or what is left of an event whose session is gone.
             Some(Actor::Memory(_) | Actor::Peer(_)) | None => {}
         }
