@@ -197,14 +197,13 @@ impl Worker {
         while let Some((owner, message)) = outbox.pop(lent) {
             let Worker { actors, desk, common, .. } = self;
             match actors.get_mut(owner) {
-                // Then the owner is no session.
-                _ if stateless => Tally::add(&common.tally.replies_dropped),
-                Some(Actor::Peer(peer)) if peer.socket == token => {
+                Some(Actor::Peer(peer)) if !stateless && peer.socket == token => {
                     not_sent(common, peer.session.peer().addr(), message.len());
                     desk.take_back(&mut peer.session, message);
                     self.update(owner);
                 }
-                _ => {}
+                // The session is over, or the owner is none.
+                _ => Tally::add(&common.tally.replies_dropped),
             }
         }
         outbox.clear();
