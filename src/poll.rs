@@ -2,8 +2,8 @@
 //!
 //! By epoll(7). Level-triggered, the kernel looks at each socket once more after it was served;
 //! edge-triggered ([`Trigger::Edge`]) it does not, which is 2 to 6 % of an echo. In both ways a short read
-//! is the last one: a loop needs no read that says "nothing more". A socket in which nobody is interested is taken out of the set, because epoll reports hang-ups
-//! even then, again and again.
+//! is the last one: a loop needs no read that says "nothing more". A socket in which nobody is interested
+//! is taken out of the set, because epoll reports hang-ups even then, again and again.
 //!
 //! [`wait_for`] is the same for one socket and a wake-up, by poll(2), for threads; [`wait_for_any`] for a
 //! few that are being connected.
@@ -220,9 +220,7 @@ impl ThreadWaker {
             sys::io::quiet(counter);
         }
     }
-}
 
-impl ThreadWaker {
     /// From now on the calling thread is woken from its sleep in [`park_timeout`](thread::park_timeout).
     pub(crate) fn settle(&self) {
         self.parked.get_or_init(thread::current);

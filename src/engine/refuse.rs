@@ -44,6 +44,9 @@ pub enum OnFull {
     /// They wait in the system's backlog until there is a place. Right where places become free soon,
     /// and where clients cannot try elsewhere. The default, in a shortage of descriptors too: most are
     /// short, and who waited is served, while who is refused has to know that it may try again.
+    ///
+    /// A connection is closed all the same that was accepted before its thread, or the second descriptor
+    /// of a blocking handler, could not be had: it cannot go back.
     #[default]
     Wait,
     /// They are accepted and closed at once, so that clients learn it and may try elsewhere. For those
