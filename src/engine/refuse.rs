@@ -8,6 +8,7 @@ use crate::memory;
 use crate::observer::Refusal;
 use crate::poll::{Interest, Poll};
 use crate::sys;
+use crate::timers::LONGEST;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -151,7 +152,7 @@ impl Leaving {
         let token = self.sockets.next();
         if self.poll.change(socket.as_fd(), token, Interest::NONE, Interest::READ).is_ok() {
             self.sockets.insert(Refused { socket, bytes_left: limits.linger_bytes_max });
-            self.deadlines.push_back((now + limits.linger_timeout, token));
+            self.deadlines.push_back((now + limits.linger_timeout.min(LONGEST), token));
         }
     }
 
@@ -232,6 +233,16 @@ mod tests {
         leaving.look();
         leaving.expire(now);
         assert_eq!((leaving.sockets.count(), leaving.next()), (0, None));
+    }
+
+    #[test]
+    fn a_time_that_no_clock_can_express_is_a_long_one() {
+        let mut leaving = Leaving::new(&OnFull::reply("busy")).unwrap().unwrap();
+        let limits = Limits { linger_timeout: Duration::MAX, ..Limits::default() };
+        let (_peer, ours) = pair();
+        leaving.add(ours, Instant::now(), &limits);
+        leaving.expire(Instant::now());
+        assert_eq!(leaving.sockets.count(), 1);
     }
 
     #[test]

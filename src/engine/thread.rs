@@ -18,6 +18,7 @@ use crate::memory;
 use crate::poll::{Interest, ThreadWaker, wait_for};
 use crate::session::{Batch, Session};
 use crate::sys;
+use crate::timers::LONGEST;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -400,7 +401,7 @@ pub(super) fn run_blocking(
 
 /// Lets the peer take the last reply, as sessions do: see [`Limits::linger_bytes_max`].
 fn linger(socket: BorrowedFd<'_>, limits: &Limits) {
-    let until = Instant::now() + limits.linger_timeout;
+    let until = Instant::now() + limits.linger_timeout.min(LONGEST);
     let mut left = limits.linger_bytes_max;
     let mut waste = [0; 4096];
     if sys::io::shutdown_write(socket).is_err() {
