@@ -35,6 +35,8 @@ impl Interest {
         flags.set(epoll::EventFlags::OUT, self.write);
         if trigger == Trigger::Edge {
             flags |= epoll::EventFlags::ET | epoll::EventFlags::PRI | epoll::EventFlags::RDHUP;
+        } else if self.read {
+            flags |= epoll::EventFlags::RDHUP;
         }
         flags
     }
@@ -60,6 +62,8 @@ pub(crate) struct Event {
     pub(crate) write: bool,
     /// A short read is not the last: behind it is an urgent byte, where reads end, or the end.
     pub(crate) more: bool,
+    /// Its reading side is shut: behind what is there, nothing comes any more.
+    pub(crate) shut: bool,
 }
 
 /// A set of sockets.
@@ -170,6 +174,7 @@ impl From<&epoll::Event> for Event {
             read: flags.intersects(epoll::EventFlags::IN | failed),
             write: flags.intersects(epoll::EventFlags::OUT | failed),
             more: flags.intersects(behind | failed),
+            shut: flags.intersects(epoll::EventFlags::RDHUP | epoll::EventFlags::HUP),
         }
     }
 }

@@ -63,6 +63,10 @@ on_kinds! { one_source_has_its_share_and_others_theirs [tcp4 Tcp4] }
 on_kinds! { a_whole_network_of_version_6_is_one_source [tcp6 Tcp6] }
 on_kinds! { peers_without_an_address_are_no_source [unix Unix, unix_seqpacket UnixSeqPacket, memory Memory] }
 on_kinds! {
+    a_datagram_socket_that_is_shut_ends_the_server_with_an_error
+    [udp4 Udp4, udp6 Udp6, unix_datagram UnixDatagram]
+}
+on_kinds! {
     a_broken_listener_ends_the_server_with_an_error
     [tcp4 Tcp4, tcp6 Tcp6, unix Unix, unix_seqpacket UnixSeqPacket]
 }
@@ -519,6 +523,37 @@ fn a_broken_listener_ends_the_server_with_an_error(cell: &Cell) {
     assert_eq!(server.counters().closed.finished, 1, "{:?}", server.counters());
     let [broken, other] = &server.listeners()[..] else { panic!("two listeners") };
     assert!(broken.errors >= 1 && other.errors == 0, "{broken:?}, {other:?}");
+}
+
+fn a_datagram_socket_that_is_shut_ends_the_server_with_an_error(cell: &Cell) {
+    use sockeye::socket::{UdpSocket, UnixDatagram};
+    use std::net::Shutdown;
+    for how in [Shutdown::Read, Shutdown::Both] {
+        let dir = matrix::Dir::new();
+        let (server, kept): (Server, OwnedFd) = match cell.kind {
+            Kind::UnixDatagram => {
+                let at = sockeye::addr::UnixAddr::from_path(dir.0.join("s")).unwrap();
+                let socket = UnixDatagram::bind(&at).unwrap();
+                let kept = socket.try_clone().unwrap();
+                (Server::on(socket), kept.into())
+            }
+            kind => {
+                let at = if kind == Kind::Udp4 { "127.0.0.1:0" } else { "[::1]:0" };
+                let socket = UdpSocket::bind(at).unwrap();
+                let kept = socket.try_clone().unwrap();
+                (Server::on(socket), kept.into())
+            }
+        };
+        let server = echo(server.engine(cell.engine()));
+        // It is done and said all the same that an IP socket is not connected.
+        let _ = socket2::SockRef::from(&kept).shutdown(how);
+        let waiter = server.clone();
+        let error = in_time("join", move || waiter.join()).unwrap_err();
+        assert_eq!(error.operation(), "receive on", "{error}");
+        assert_eq!(error.endpoint(), server.local_endpoints()[0].to_string());
+        let listener = &server.listeners()[0];
+        assert_eq!((listener.state, listener.errors), (ListenerState::Closed, 1));
+    }
 }
 
 // ---- Shortages --------------------------------------------------------------------------------------

@@ -323,7 +323,8 @@ impl ServerHandle {
     /// # Errors
     ///
     /// A listener that will never accept again (`EBADF`, `EINVAL`, `ENOTSOCK`), because something has
-    /// closed it or shut it down: then the server stops of itself, with a patience of five seconds.
+    /// closed it or shut it down, or a datagram socket that was shut down: then the server stops of
+    /// itself, with a patience of five seconds.
     pub fn join(&self) -> Result<Report, Error> {
         let Some(started) = self.inner.started.get() else { return Ok(Report::default()) };
         let abandoned = started.common.stop.wait();
