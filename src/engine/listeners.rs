@@ -142,35 +142,37 @@ impl Worker {
     /// Takes the listeners out of the poll, until the gate opens or `until`.
     pub(super) fn close_doors(&mut self, until: Option<Instant>) {
         if self.doors.close(until) {
-            self.each_listener(|poll, listening, token| {
-                poll.change(listening.socket.as_fd(), token, Interest::READ, Interest::NONE)
-            });
+            for (token, listening) in self.listeners() {
+                // One that could not be put there is not there.
+                let socket = listening.socket.as_fd();
+                let _ = self.poll.change(socket, token, Interest::READ, Interest::NONE);
+            }
         }
     }
 
-    /// Puts them back once both are right.
+    /// Puts them back once both are right. If one cannot be, they are left alone for a while: it would be
+    /// deaf for ever.
     pub(super) fn reopen(&mut self) {
         let now = self.desk.turn.now;
         self.doors.expire(now);
-        if self.doors.can_reopen(&self.common.gate, now) {
-            self.doors.open = true;
-            self.each_listener(|poll, listening, token| {
-                poll.share(listening.socket.as_fd(), token)
-            });
+        if !self.doors.can_reopen(&self.common.gate, now) {
+            return;
+        }
+        self.doors.open = true;
+        let failed = self.listeners().find_map(|(token, listening)| {
+            let error = self.poll.share(listening.socket.as_fd(), token).err()?;
+            Some(self.common.back_off(&listening.service.door, &error, now))
+        });
+        if failed.is_some() {
+            self.close_doors(failed);
         }
     }
 
-    fn each_listener(&mut self, act: impl Fn(&Poll, &Listening, u64) -> io::Result<()>) {
-        let Worker { listeners, actors, poll, .. } = self;
-        // A listener whose place in the poll is lost would be deaf for ever; it is let go, so that
-        // clients are refused rather than left hanging.
-        listeners.retain(|token| match actors.get(*token) {
-            Some(Actor::Listener(listening)) if act(poll, listening, *token).is_ok() => true,
-            _ => {
-                actors.remove(*token);
-                false
-            }
-        });
+    fn listeners(&self) -> impl Iterator<Item = (u64, &Listening)> {
+        self.listeners.iter().filter_map(|token| match self.actors.get(*token) {
+            Some(Actor::Listener(listening)) => Some((*token, &**listening)),
+            _ => None,
+        })
     }
 
     pub(super) fn drop_listeners(&mut self) {

@@ -58,8 +58,7 @@ impl Warden {
             self.accept_memory();
             self.doors.expire(Instant::now());
             if self.can_reopen() {
-                self.doors.open = true;
-                self.each_listener(Interest::NONE, Interest::READ);
+                self.reopen();
             }
         }
         // The program may have the sockets as well: letting go of them does not end their events.
@@ -174,18 +173,30 @@ impl Warden {
 
     fn leave_alone(&mut self, until: Option<Instant>) {
         if self.doors.close(until) {
-            self.each_listener(Interest::READ, Interest::NONE);
+            for (index, listening) in self.listeners.iter().enumerate() {
+                // One that could not be put there is not there.
+                let socket = listening.socket.as_fd();
+                let _ = self.poll.change(socket, index as u64, Interest::READ, Interest::NONE);
+            }
+        }
+    }
+
+    /// As workers do: see [`Worker::reopen`](super::worker::Worker::reopen).
+    fn reopen(&mut self) {
+        self.doors.open = true;
+        let failed = self.listeners.iter().enumerate().find_map(|(index, listening)| {
+            let socket = listening.socket.as_fd();
+            let put = self.poll.change(socket, index as u64, Interest::NONE, Interest::READ);
+            let (error, door) = (put.err()?, &listening.service.door);
+            Some(self.house.common.back_off(door, &error, Instant::now()))
+        });
+        if failed.is_some() {
+            self.leave_alone(failed);
         }
     }
 
     fn can_reopen(&mut self) -> bool {
         self.doors.can_reopen(&self.house.common.gate, Instant::now())
-    }
-
-    fn each_listener(&self, from: Interest, to: Interest) {
-        for (index, listening) in self.listeners.iter().enumerate() {
-            let _ = self.poll.change(listening.socket.as_fd(), index as u64, from, to);
-        }
     }
 
     /// Wakes every thread, also those that come late, until all are gone or patience ends.
@@ -233,13 +244,42 @@ impl From<Unlodged> for Homeless {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Common, Gate, Stop, Tally};
+    use crate::engine::{Common, Gate, Service, Stop, Tally};
     use crate::mailbox::Bell;
     use crate::poll::EventWaker;
     use std::task::Waker;
 
+    /// A listener whose place in the poll cannot be had is played by a file, of which there is none.
+    #[test]
+    fn a_listener_without_a_place_in_the_poll_is_tried_again() {
+        let (mut warden, common) = warden();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let file = std::fs::File::open("/proc/self/status").unwrap();
+        let service = Service::new(Serve::Blocking(Arc::new(|_| Ok(()))));
+        let endpoint = "tcp://127.0.0.1:0".parse().unwrap();
+        warden.listeners.push(Listening::new(file.into(), endpoint, service, None));
+        warden.leave_alone(None);
+        warden.reopen();
+        assert_eq!((warden.doors.open, common.tally.snapshot().accept_failed), (false, 1));
+        let pause = warden.timeout().unwrap();
+        assert!(pause > Duration::ZERO && pause <= Duration::from_millis(10), "{pause:?}");
+        warden.listeners[0].socket = Arc::new(listener.into());
+        warden.reopen();
+        assert!(warden.doors.open);
+    }
+
     #[test]
     fn a_warden_waits_for_the_gate_and_not_for_a_time_that_is_past() {
+        let (mut warden, common) = warden();
+        common.gate.pause(true);
+        warden.leave_alone(Some(Instant::now()));
+        assert_eq!(warden.timeout(), None);
+        common.gate.pause(false);
+        warden.poll.wait(Some(Duration::ZERO)).unwrap();
+        assert_eq!((warden.poll.ready(), warden.timeout()), (1, Some(Duration::ZERO)));
+    }
+
+    fn warden() -> (Warden, Arc<Common>) {
         let common = Arc::new(Common {
             gate: Gate::new(1),
             limits: Arc::default(),
@@ -253,12 +293,6 @@ mod tests {
         let bell = Bell::new(Waker::from(waker));
         common.gate.notify(bell.clone());
         let house = Arc::new(House::new(common.clone(), bell, 0).unwrap());
-        let mut warden = Warden::new(house, poll, Vec::new(), Vec::new()).unwrap();
-        common.gate.pause(true);
-        warden.leave_alone(Some(Instant::now()));
-        assert_eq!(warden.timeout(), None);
-        common.gate.pause(false);
-        warden.poll.wait(Some(Duration::ZERO)).unwrap();
-        assert_eq!((warden.poll.ready(), warden.timeout()), (1, Some(Duration::ZERO)));
+        (Warden::new(house, poll, Vec::new(), Vec::new()).unwrap(), common)
     }
 }
