@@ -53,15 +53,15 @@ use std::time::Duration;
 #[non_exhaustive]
 pub struct Limits {
     /// Connections that a server serves at once; more wait in the system's backlog, or are refused:
-    /// see [`Server::on_full`](crate::server::Server::on_full).
+    /// see [`Server::on_full`](crate::server::Server::on_full). Zero counts as one.
     ///
     /// `None`: what the engine takes for sane, 1,024 on threads and 10,000 on events.
     /// [`ServerHandle::set_connections_max`](crate::server::ServerHandle::set_connections_max) changes
     /// it while the server runs.
     pub connections_max: Option<usize>,
     /// Connections that one source may have at once: an IPv4 address, or the /64 network of an IPv6
-    /// address, since one subscriber has all of that. More are refused. `None`, the default, is without
-    /// limit: many clients may be behind one address. Unix and in-memory peers are not counted.
+    /// address, since one subscriber has all of that. More are refused; zero counts as one. `None`, the default, is
+    /// without limit: many clients may be behind one address. Unix and in-memory peers are not counted.
     pub connections_per_source_max: Option<usize>,
     /// Connections that a server accepts in a second, after as many at once; more wait in the system's
     /// backlog. `None`, the default, is without limit; zero counts as one.

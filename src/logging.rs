@@ -167,14 +167,7 @@ impl Observer for Log {
     }
 
     fn closed(&self, peer: &Peer, reason: &CloseReason, lasted: Duration) {
-        let (kind, level) = match reason {
-            CloseReason::Handler(_) => (Kind::Failed, Level::Warn),
-            CloseReason::Frame(_) | CloseReason::OutputFull { .. } | CloseReason::WriteStall => {
-                (Kind::Failed, Level::Info)
-            }
-            // The network does that; and a panic was told when it happened.
-            _ => (Kind::Closed, Level::Debug),
-        };
+        let (kind, level) = rank(reason);
         self.write(kind, level, format_args!("{peer}: {reason}, after {lasted:?}"));
     }
 
@@ -204,9 +197,30 @@ impl Observer for Log {
     }
 }
 
+fn rank(reason: &CloseReason) -> (Kind, Level) {
+    match reason {
+        CloseReason::Handler(_) => (Kind::Failed, Level::Warn),
+        CloseReason::Frame(_)
+        | CloseReason::OutputFull { .. }
+        | CloseReason::WriteStall
+        | CloseReason::SlowReader => (Kind::Failed, Level::Info),
+        // The network does that; and a panic was told when it happened.
+        _ => (Kind::Closed, Level::Debug),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_does_not_read_is_told_of_as_such_however_it_is_found_out() {
+        let full = CloseReason::OutputFull { bytes: 2, limit: 1 };
+        for reason in [full, CloseReason::WriteStall, CloseReason::SlowReader] {
+            assert_eq!(rank(&reason).1, Level::Info, "{reason}");
+        }
+        assert_eq!(rank(&CloseReason::Aborted).1, Level::Debug);
+    }
 
     #[test]
     fn ten_lines_a_second_and_the_rest_is_counted() {

@@ -168,7 +168,8 @@ impl<T> Mailbox<T> {
 
     fn insert(&self, mut queue: MutexGuard<'_, VecDeque<T>>, item: T) {
         if self.closed.load(Ordering::SeqCst) {
-            return;
+            // Before the item, which may be a session with code of users.
+            return drop(queue);
         }
         queue.push_back(item);
         self.length.store(queue.len(), Ordering::SeqCst);

@@ -123,7 +123,8 @@ pub enum Refusal {
     /// [`Server::admit`](crate::server::Server::admit) or
     /// [`Server::admit_unix`](crate::server::Server::admit_unix) said no, or panicked.
     NotAdmitted,
-    /// No descriptor is left for it, and the server does not let such wait.
+    /// No descriptor is left for it, and the server does not let such wait; or it was accepted already:
+    /// see [`OnFull::Wait`](crate::server::OnFull::Wait).
     NoDescriptor,
     /// No thread could be made for it.
     NoThread,

@@ -2,8 +2,8 @@
 //!
 //! By epoll(7). Level-triggered, the kernel looks at each socket once more after it was served;
 //! edge-triggered ([`Trigger::Edge`]) it does not, which is 2 to 6 % of an echo. In both ways a short read
-//! is the last one: a loop needs no read that says "nothing more". A socket in which nobody is interested is taken out of the set, because epoll reports hang-ups
-//! even then, again and again.
+//! is the last one: a loop needs no read that says "nothing more". A socket in which nobody is interested
+//! is taken out of the set, because epoll reports hang-ups even then, again and again.
 //!
 //! [`wait_for`] is the same for one socket and a wake-up, by poll(2), for threads; [`wait_for_any`] for a
 //! few that are being connected.
@@ -35,6 +35,8 @@ impl Interest {
         flags.set(epoll::EventFlags::OUT, self.write);
         if trigger == Trigger::Edge {
             flags |= epoll::EventFlags::ET | epoll::EventFlags::PRI | epoll::EventFlags::RDHUP;
+        } else if self.read {
+            flags |= epoll::EventFlags::RDHUP;
         }
         flags
     }
@@ -60,6 +62,8 @@ pub(crate) struct Event {
     pub(crate) write: bool,
     /// A short read is not the last: behind it is an urgent byte, where reads end, or the end.
     pub(crate) more: bool,
+    /// Its reading side is shut: behind what is there, nothing comes any more.
+    pub(crate) shut: bool,
 }
 
 /// A set of sockets.
@@ -170,6 +174,7 @@ impl From<&epoll::Event> for Event {
             read: flags.intersects(epoll::EventFlags::IN | failed),
             write: flags.intersects(epoll::EventFlags::OUT | failed),
             more: flags.intersects(behind | failed),
+            shut: flags.intersects(epoll::EventFlags::RDHUP | epoll::EventFlags::HUP),
         }
     }
 }
@@ -220,9 +225,7 @@ impl ThreadWaker {
             sys::io::quiet(counter);
         }
     }
-}
 
-impl ThreadWaker {
     /// From now on the calling thread is woken from its sleep in [`park_timeout`](thread::park_timeout).
     pub(crate) fn settle(&self) {
         self.parked.get_or_init(thread::current);

@@ -64,6 +64,12 @@ pub struct Server<C = (), E = Threads> {
     pub(crate) sources: Vec<Result<Source, Error>>,
     pub(crate) codec: C,
     engine: E,
+    settings: Settings,
+}
+
+/// What does not depend on the codec or on the engine.
+#[derive(Default)]
+struct Settings {
     limits: Limits,
     options: Options,
     accepting: Accepting,
@@ -81,14 +87,7 @@ impl Server {
             sources: Vec::new(),
             codec: (),
             engine: Threads::default(),
-            limits: Limits::default(),
-            options: Options::new(),
-            accepting: Accepting::default(),
-            unix: UnixSettings::default(),
-            observer: None,
-            handle: ServerHandle::default(),
-            on_start: None,
-            datagrams: Datagrams::default(),
+            settings: Settings::default(),
         }
     }
 
@@ -135,46 +134,19 @@ impl<C, E: Engine> Server<C, E> {
 
     /// How bytes become frames.
     pub fn codec<D: Codec>(self, codec: D) -> Server<D, E> {
-        self.change(|_, engine| (codec, engine))
+        let Server { sources, engine, settings, .. } = self;
+        Server { sources, codec, engine, settings }
     }
 
     /// What runs the connections; [`Threads`] by default.
     pub fn engine<G: Engine>(self, engine: G) -> Server<C, G> {
-        self.change(|codec, _| (codec, engine))
-    }
-
-    fn change<D, G>(self, change: impl FnOnce(C, E) -> (D, G)) -> Server<D, G> {
-        let Server {
-            sources,
-            limits,
-            options,
-            accepting,
-            unix,
-            observer,
-            handle,
-            on_start,
-            datagrams,
-            ..
-        } = self;
-        let (codec, engine) = change(self.codec, self.engine);
-        Server {
-            sources,
-            codec,
-            engine,
-            limits,
-            options,
-            accepting,
-            unix,
-            observer,
-            handle,
-            on_start,
-            datagrams,
-        }
+        let Server { sources, codec, settings, .. } = self;
+        Server { sources, codec, engine, settings }
     }
 
     /// How much a peer may cost; [`Limits::default`] by default.
     pub fn limits(mut self, limits: Limits) -> Server<C, E> {
-        self.limits = limits;
+        self.settings.limits = limits;
         self
     }
 
@@ -207,25 +179,25 @@ impl<C, E: Engine> Server<C, E> {
     /// # Ok::<(), sockeye::Error>(())
     /// ```
     pub fn options(mut self, options: Options) -> Server<C, E> {
-        self.options = options;
+        self.settings.options = options;
         self
     }
 
     /// Tells this what the server sees: see [`Observer`]. One observer; a second one replaces it.
     pub fn observer(mut self, observer: impl Observer) -> Server<C, E> {
-        self.observer = Some(Arc::new(observer));
+        self.settings.observer = Some(Arc::new(observer));
         self
     }
 
     /// A handle to the server that will start, for handlers that need one.
     pub fn handle(&self) -> ServerHandle {
-        self.handle.clone()
+        self.settings.handle.clone()
     }
 
     /// Calls this once, on the thread that starts the server, when it listens: with the endpoints that
     /// [`ServerHandle::local_endpoints`] gives.
     pub fn on_start(mut self, tell: impl FnOnce(&[Endpoint]) + Send + 'static) -> Server<C, E> {
-        self.on_start = Some(Box::new(tell));
+        self.settings.on_start = Some(Box::new(tell));
         self
     }
 
@@ -413,7 +385,7 @@ impl<C: Codec, E: Engine> Server<C, E> {
         H: Handler<C>,
         M: Fn(&Peer) -> H + Send + Sync + 'static,
     {
-        let (codec, limits) = (self.codec.clone(), Arc::new(self.limits.clone()));
+        let (codec, limits) = (self.codec.clone(), Arc::new(self.settings.limits.clone()));
         let make: Arc<MakeSession> = Arc::new(move |peer: Peer| {
             let handler = make(&peer);
             let (codec, limits) = (codec.clone(), limits.clone());
@@ -429,8 +401,8 @@ impl<C: fmt::Debug, E: fmt::Debug> fmt::Debug for Server<C, E> {
             .field("sources", &self.sources)
             .field("codec", &self.codec)
             .field("engine", &self.engine)
-            .field("limits", &self.limits)
-            .field("options", &self.options)
+            .field("limits", &self.settings.limits)
+            .field("options", &self.settings.options)
             .finish_non_exhaustive()
     }
 }

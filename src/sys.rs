@@ -42,6 +42,7 @@ pub(crate) mod multicast;
 pub(crate) mod netdb;
 #[cfg(any(test, not(any(target_os = "linux", target_os = "android"))))]
 mod one_by_one;
+mod option;
 pub(crate) mod rights;
 pub(crate) mod transfer;
 pub(crate) mod udp;

@@ -17,6 +17,9 @@ pub(crate) const NEVER: u64 = u64::MAX;
 /// without it a timer of zero, set again when it runs out, would keep the others waiting for ever.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
 
+/// As good as for ever, and short enough for any clock: what longer times count as.
+pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// The moment so much later, but no less than a [`TICK`]. What cannot be expressed never comes.
 pub(crate) fn later(moment: u64, span: Duration) -> u64 {
     moment.saturating_add(nanos(span.max(TICK)))
@@ -59,7 +62,7 @@ impl Timers {
 
     /// Throws stale entries away once they outnumber `live` sessions, so that a handler that keeps
     /// moving its timer earlier cannot grow the heap.
-    pub(crate) fn compact(&mut self, live: usize, counts: impl Fn(Instant, u64) -> bool) {
+    pub(crate) fn compact(&mut self, live: usize, mut counts: impl FnMut(Instant, u64) -> bool) {
         if self.heap.len() > 2 * live + 64 {
             self.heap.retain(|Reverse((when, token))| counts(*when, *token));
         }

@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sockeye::ErrorKind;
 use sockeye::codec::Lines;
 use sockeye::engine::{AnyEngine, Engine, Threads};
-use sockeye::handler::Context;
+use sockeye::handler::{Context, Handler, Outcome};
 use sockeye::limits::Limits;
 use sockeye::observer::{ListenerState, Observer, Refusal};
 use sockeye::server::{OnFull, Server, ServerHandle};
@@ -20,7 +20,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 /// Runs tests on every kind of endpoint that accepts.
@@ -53,10 +53,19 @@ on_kinds! {
     in_a_shortage_of_descriptors_those_who_wait_are_told
     [tcp4 Tcp4, tcp6 Tcp6, unix Unix, unix_seqpacket UnixSeqPacket]
 }
+on_kinds! {
+    a_session_is_reached_without_a_descriptor_that_wakes_it
+    [tcp4 Tcp4, tcp6 Tcp6, unix Unix, unix_seqpacket UnixSeqPacket]
+}
+on_kinds! { who_was_refused_is_seen_to_while_the_server_stops [tcp4 Tcp4, tcp6 Tcp6, unix Unix] }
 on_kinds! { a_peer_that_resets_before_it_is_accepted_costs_nothing [tcp4 Tcp4, tcp6 Tcp6] }
 on_kinds! { one_source_has_its_share_and_others_theirs [tcp4 Tcp4] }
 on_kinds! { a_whole_network_of_version_6_is_one_source [tcp6 Tcp6] }
 on_kinds! { peers_without_an_address_are_no_source [unix Unix, unix_seqpacket UnixSeqPacket, memory Memory] }
+on_kinds! {
+    a_datagram_socket_that_is_shut_ends_the_server_with_an_error
+    [udp4 Udp4, udp6 Udp6, unix_datagram UnixDatagram]
+}
 on_kinds! {
     a_broken_listener_ends_the_server_with_an_error
     [tcp4 Tcp4, tcp6 Tcp6, unix Unix, unix_seqpacket UnixSeqPacket]
@@ -226,6 +235,48 @@ fn a_flood_of_answered_clients_holds_few_descriptors(cell: &Cell) {
     assert_eq!(server.counters().refused.full, 300);
     drop((inside, flood));
     stop(&server);
+}
+
+fn who_was_refused_is_seen_to_while_the_server_stops(cell: &Cell) {
+    let mut limits = limits(|limits| limits.connections_max = Some(1));
+    (limits.linger_timeout, limits.linger_bytes_max) = (PATIENCE, 1000);
+    let server = cell.server().limits(limits).on_full(OnFull::reply("busy\n"));
+    let server = server.codec(Lines::default()).serve_with(|_| Staying).unwrap();
+    let mut inside = served(cell, &server);
+    let mut guest = Guest::new(cell, &server);
+    assert_eq!(guest.hear().as_deref(), Some("busy"));
+    server.stop(2 * PATIENCE);
+    assert_eq!(inside.hear().as_deref(), Some("staying"));
+    // It is closed for what it says; if nobody reads that, it soon cannot be said.
+    let patience = Some(PATIENCE / 3);
+    match &guest {
+        Guest::Wire(Wire::Tcp(stream)) => stream.set_write_timeout(patience).unwrap(),
+        Guest::Wire(Wire::Unix(stream)) => stream.set_write_timeout(patience).unwrap(),
+        _ => panic!("no socket of bytes"),
+    }
+    let Guest::Wire(guest) = &mut guest else { panic!("no stream") };
+    let error = loop {
+        if let Err(error) = guest.write_all(&[b'x'; 500]) {
+            break error;
+        }
+    };
+    assert_ne!(error.kind(), io::ErrorKind::WouldBlock, "nobody reads what it says");
+    server.stop(Duration::ZERO);
+    assert_eq!(matrix::join(&server).forced, 1);
+}
+
+/// Says that the server stops, and does not.
+struct Staying;
+
+impl Handler<Lines> for Staying {
+    fn on_frame(&mut self, line: &str, cx: &mut Context<'_, Lines>) -> Outcome {
+        cx.send(line);
+        Ok(())
+    }
+    fn on_stop(&mut self, cx: &mut Context<'_, Lines>) -> Outcome {
+        cx.send("staying");
+        Ok(())
+    }
 }
 
 // ---- Changes while it runs ------------------------------------------------------------------------
@@ -474,6 +525,37 @@ fn a_broken_listener_ends_the_server_with_an_error(cell: &Cell) {
     assert!(broken.errors >= 1 && other.errors == 0, "{broken:?}, {other:?}");
 }
 
+fn a_datagram_socket_that_is_shut_ends_the_server_with_an_error(cell: &Cell) {
+    use sockeye::socket::{UdpSocket, UnixDatagram};
+    use std::net::Shutdown;
+    for how in [Shutdown::Read, Shutdown::Both] {
+        let dir = matrix::Dir::new();
+        let (server, kept): (Server, OwnedFd) = match cell.kind {
+            Kind::UnixDatagram => {
+                let at = sockeye::addr::UnixAddr::from_path(dir.0.join("s")).unwrap();
+                let socket = UnixDatagram::bind(&at).unwrap();
+                let kept = socket.try_clone().unwrap();
+                (Server::on(socket), kept.into())
+            }
+            kind => {
+                let at = if kind == Kind::Udp4 { "127.0.0.1:0" } else { "[::1]:0" };
+                let socket = UdpSocket::bind(at).unwrap();
+                let kept = socket.try_clone().unwrap();
+                (Server::on(socket), kept.into())
+            }
+        };
+        let server = echo(server.engine(cell.engine()));
+        // It is done and said all the same that an IP socket is not connected.
+        let _ = socket2::SockRef::from(&kept).shutdown(how);
+        let waiter = server.clone();
+        let error = in_time("join", move || waiter.join()).unwrap_err();
+        assert_eq!(error.operation(), "receive on", "{error}");
+        assert_eq!(error.endpoint(), server.local_endpoints()[0].to_string());
+        let listener = &server.listeners()[0];
+        assert_eq!((listener.state, listener.errors), (ListenerState::Closed, 1));
+    }
+}
+
 // ---- Shortages --------------------------------------------------------------------------------------
 
 /// Whether this is a process of the test's own, whose limits it may lower. If not, it is run in one.
@@ -626,6 +708,37 @@ fn in_a_shortage_of_descriptors_those_who_wait_are_told(cell: &Cell) {
     stop(&server);
 }
 
+/// On threads a session that others can reach has a descriptor of its own, which it can do without.
+fn a_session_is_reached_without_a_descriptor_that_wakes_it(cell: &Cell) {
+    if !alone("a_session_is_reached_without_a_descriptor_that_wakes_it", Some(cell)) {
+        return;
+    }
+    let (remotes, remote) = mpsc::channel();
+    let server = cell.server().codec(Lines::default());
+    let server = server
+        .serve(move |line: &str, cx: &mut Context<'_, Lines>| {
+            if line == "remote" {
+                remotes.send(cx.remote()).unwrap();
+            }
+            cx.send(line);
+        })
+        .unwrap();
+    let mut inside = served(cell, &server);
+    let taken = Taken::all();
+    assert_eq!(inside.ask("remote").as_deref(), Some("remote"));
+    let remote = matrix::next(&remote);
+    for round in ["one", "two", "three"] {
+        remote.send(round).unwrap();
+        assert_eq!(inside.hear().as_deref(), Some(round));
+        assert_eq!(inside.ask("still").as_deref(), Some("still"));
+    }
+    drop(taken);
+    drop(inside);
+    let report = stop(&server);
+    assert_eq!(report.counters.closed.total(), 1, "{report:?}");
+    assert_eq!(report.counters.closed.transport, 0, "{report:?}");
+}
+
 /// How many bytes of addresses the process has taken.
 fn address_space() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -662,6 +775,11 @@ fn a_connection_without_a_thread_is_refused_and_the_server_lives() {
                 assert_eq!(guest.hear(), None);
                 assert_eq!(inside.ask("still").as_deref(), Some("still"));
             }
+            let (ours, _theirs) = sockeye::socket::UnixStream::pair().unwrap();
+            server
+                .adopt(ours, Lines::default(), |_: &str, _: &mut Context<'_, Lines>| {})
+                .unwrap_err();
+            assert_eq!(server.counters().adopted, 0);
             // Who is told nothing may read the end before it is counted.
             eventually("all are counted", || server.counters().accept_failed == 3);
             eventually("it is told", || notes.all().len() >= 4);

@@ -179,6 +179,38 @@ fn a_blocking_handler_echoes_and_stops() {
 }
 
 #[test]
+fn a_blocking_handler_that_never_returns_hides_none_that_has_finished() {
+    let (began, begun) = mpsc::channel();
+    let (release, held) = mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let server = Server::tcp("127.0.0.1:0")
+        .serve_blocking(move |mut stream| -> Outcome {
+            let mut word = [0; 4];
+            stream.read_exact(&mut word)?;
+            began.send(())?;
+            match &word {
+                b"hang" => drop(held.lock().unwrap().recv()),
+                _ => drop(stream.read(&mut word)?),
+            }
+            Ok(())
+        })
+        .unwrap();
+    let mut clients = ["hang", "read"].map(|word| {
+        let mut client = matrix::connect(&server).unwrap();
+        client.say(word);
+        next(&begun);
+        client
+    });
+    server.stop(Duration::from_secs(1));
+    clients[1].patient();
+    assert_eq!(clients[1].rest(), "");
+    let report = matrix::join(&server);
+    assert_eq!((report.finished, report.forced, report.abandoned), (1, 0, 1), "{report:?}");
+    drop(release);
+    eventually("it ends after all", || matrix::join(&server).forced == 1);
+}
+
+#[test]
 fn a_blocking_handler_that_waits_to_write_is_cut_off_at_the_deadline() {
     let (began, begun) = mpsc::channel();
     let server = Server::tcp("127.0.0.1:0")

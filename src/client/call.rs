@@ -14,6 +14,7 @@ use crate::memory::Dialer;
 use crate::observer::Watch;
 use crate::poll::{ThreadWaker, wait_for_any};
 use crate::socket::{AnyStream, Options, Socket, UnixDatagram};
+use crate::timers::LONGEST;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -232,6 +233,3 @@ impl Call {
 
 /// How long connecting may take unless the builder says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Longer than anybody waits, shorter than what the clock can express.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);

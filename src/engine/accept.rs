@@ -129,12 +129,14 @@ impl Common {
         self.tally.watch.tell(|observer| observer.shortage_ended(door.endpoint()));
     }
 
-    /// A listener will never accept again, so the server cannot go on; unless that is how its acceptor
-    /// learns of a stop, which shuts the listeners.
+    /// A listener will never accept again, or a datagram socket receive, so the server cannot go on; unless
+    /// that is how its acceptor learns of a stop, which shuts the listeners.
     pub(super) fn broken(&self, listening: &Listening, error: io::Error) {
         if self.stop.deadline().is_none() {
             listening.service.door.broken();
-            self.stop.fail(Error::new("accept on", &listening.endpoint, error));
+            let datagrams = listening.transport.is_datagram();
+            let operation = if datagrams { "receive on" } else { "accept on" };
+            self.stop.fail(Error::new(operation, &listening.endpoint, error));
         }
     }
 

@@ -45,18 +45,20 @@ pub struct Counters {
     pub closed: Closed,
 }
 
-// One list, from which everything follows that has a place for each reason.
-macro_rules! reasons {
-    ($($field:ident: $reason:pat,)*) => {
-        /// How many sessions ended for which [`CloseReason`].
+// One list of kinds for each, from which everything follows that has a place for each kind.
+macro_rules! by_kind {
+    (
+        $(#[$doc:meta])* $public:ident, $running:ident of $kind:ty:
+        $($(#[$field_doc:meta])* $field:ident: $pattern:pat,)*
+    ) => {
+        $(#[$doc])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
-        #[allow(missing_docs, reason = "each field is the reason of the same name")]
-        pub struct Closed {
-            $(pub $field: u64,)*
+        pub struct $public {
+            $($(#[$field_doc])* pub $field: u64,)*
         }
 
-        impl Closed {
+        impl $public {
             /// All of them.
             pub fn total(&self) -> u64 {
                 0 $(+ self.$field)*
@@ -64,25 +66,28 @@ macro_rules! reasons {
         }
 
         #[derive(Debug, Default)]
-        struct Endings {
+        struct $running {
             $($field: AtomicU64,)*
         }
 
-        impl Endings {
-            fn of(&self, reason: &CloseReason) -> &AtomicU64 {
-                match reason {
-                    $($reason => &self.$field,)*
+        impl $running {
+            fn of(&self, kind: &$kind) -> &AtomicU64 {
+                match kind {
+                    $($pattern => &self.$field,)*
                 }
             }
 
-            fn snapshot(&self) -> Closed {
-                Closed { $($field: self.$field.load(Relaxed),)* }
+            fn snapshot(&self) -> $public {
+                $public { $($field: self.$field.load(Relaxed),)* }
             }
         }
     };
 }
 
-reasons! {
+by_kind! {
+    /// How many sessions ended for which [`CloseReason`].
+    #[allow(missing_docs, reason = "each field is the reason of the same name")]
+    Closed, Endings of CloseReason:
     finished: CloseReason::Finished,
     peer_closed: CloseReason::PeerClosed,
     transport: CloseReason::Transport(_),
@@ -102,56 +107,23 @@ reasons! {
     stopped: CloseReason::Stopped,
 }
 
-macro_rules! refusals {
-    ($($(#[$doc:meta])* $field:ident: $why:ident,)*) => {
-        /// How many connections and datagram peers were refused, by reason.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        #[non_exhaustive]
-        pub struct Refused {
-            $($(#[$doc])* pub $field: u64,)*
-        }
-
-        impl Refused {
-            /// All of them.
-            pub fn total(&self) -> u64 {
-                0 $(+ self.$field)*
-            }
-        }
-
-        #[derive(Debug, Default)]
-        struct Refusals {
-            $($field: AtomicU64,)*
-        }
-
-        impl Refusals {
-            fn of(&self, why: Refusal) -> &AtomicU64 {
-                match why {
-                    $(Refusal::$why => &self.$field,)*
-                }
-            }
-
-            fn snapshot(&self) -> Refused {
-                Refused { $($field: self.$field.load(Relaxed),)* }
-            }
-        }
-    };
-}
-
-refusals! {
+by_kind! {
+    /// How many connections and datagram peers were refused, by reason.
+    Refused, Refusals of Refusal:
     /// Beyond [`Limits::connections_max`](crate::limits::Limits::connections_max), on a server that does
     /// not let them wait.
-    full: Full,
+    full: Refusal::Full,
     /// Beyond [`Limits::connections_per_source_max`](crate::limits::Limits::connections_per_source_max).
-    per_source: PerSource,
+    per_source: Refusal::PerSource,
     /// Not wanted by [`Server::admit`](crate::server::Server::admit), or it panicked. Datagram peers
     /// too.
-    not_admitted: NotAdmitted,
+    not_admitted: Refusal::NotAdmitted,
     /// No descriptor for them, on a server that does not let them wait.
-    no_descriptor: NoDescriptor,
+    no_descriptor: Refusal::NoDescriptor,
     /// No thread for them.
-    no_thread: NoThread,
+    no_thread: Refusal::NoThread,
     /// The function that makes handlers panicked. Datagram peers too.
-    no_handler: NoHandler,
+    no_handler: Refusal::NoHandler,
 }
 
 /// The counters while they run, and who is told. Nothing is ordered by them.
@@ -188,7 +160,7 @@ impl Tally {
     /// Counts a refusal, and tells it if it is known who is refused. Who makes a name only for this
     /// need not, unless the watch is set.
     pub(crate) fn refused(&self, peer: Option<&Peer>, why: Refusal) {
-        Tally::add(self.refused.of(why));
+        Tally::add(self.refused.of(&why));
         if let Some(peer) = peer {
             self.watch.tell(|observer| observer.refused(peer, why));
         }

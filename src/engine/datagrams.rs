@@ -149,7 +149,16 @@ impl Worker {
             self.unblock(event.token);
         }
         if event.read && self.is_open(event.token) {
-            self.receive_datagrams(event.token);
+            let all = self.receive_datagrams(event.token);
+            if let (true, Some(Actor::Datagrams(socket))) =
+                (all && event.shut, self.actors.get(event.token))
+            {
+                // The poll would report it without end.
+                let text = "the socket was shut down";
+                let error = io::Error::new(io::ErrorKind::InvalidInput, text);
+                self.common.broken(&socket.listening, error);
+                self.close_datagrams(event.token);
+            }
         }
         self.update_datagrams(event.token);
     }
@@ -159,12 +168,13 @@ impl Worker {
         matches!(self.actors.get(token), Some(Actor::Datagrams(socket)) if !socket.closing)
     }
 
-    fn receive_datagrams(&mut self, token: u64) {
-        let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) else { return };
+    /// True if nothing is left to be received.
+    fn receive_datagrams(&mut self, token: u64) -> bool {
+        let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) else { return false };
         let shared = socket.listening.socket.clone();
-        let Some(mut boxes) = socket.boxes.take() else { return };
+        let Some(mut boxes) = socket.boxes.take() else { return false };
         let Boxes { inbox, outbox } = &mut *boxes;
-        let mut taken = 0;
+        let (mut taken, mut all) = (0, false);
         while taken < DATAGRAMS_PER_TURN {
             match inbox.receive(shared.as_fd()) {
                 Ok(count) => {
@@ -179,7 +189,10 @@ impl Worker {
                         break;
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    all = true;
+                    break;
+                }
                 // An error that an earlier reply has met on its way says nothing about this
                 // socket; it is reported once and gone.
                 Err(_) => taken += 1,
@@ -188,6 +201,7 @@ impl Worker {
         if let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) {
             socket.boxes = Some(boxes);
         }
+        all
     }
 
     /// Sends the replies to a batch. What the kernel does not take now goes back to its session.
@@ -197,14 +211,13 @@ impl Worker {
         while let Some((owner, message)) = outbox.pop(lent) {
             let Worker { actors, desk, common, .. } = self;
             match actors.get_mut(owner) {
-                // Then the owner is no session.
-                _ if stateless => Tally::add(&common.tally.replies_dropped),
-                Some(Actor::Peer(peer)) if peer.socket == token => {
+                Some(Actor::Peer(peer)) if !stateless && peer.socket == token => {
                     not_sent(common, peer.session.peer().addr(), message.len());
                     desk.take_back(&mut peer.session, message);
                     self.update(owner);
                 }
-                _ => {}
+                // The session is over, or the owner is none.
+                _ => Tally::add(&common.tally.replies_dropped),
             }
         }
         outbox.clear();

@@ -50,8 +50,9 @@ pub(crate) enum Entry {
 }
 
 impl Gate {
-    /// A gate with this many places, at which further ones wait.
+    /// A gate with this many places, zero counts as one, at which further ones wait.
     pub(crate) fn new(connections_max: usize) -> Gate {
+        let connections_max = connections_max.max(1);
         Gate {
             inside: AtomicUsize::new(0),
             places: AtomicUsize::new(connections_max),
@@ -91,21 +92,22 @@ impl Gate {
     }
 
     /// Before an accept. An error means to leave the listeners alone: until that time, or until the
-    /// bell rings. Who is in has to [`leave`](Gate::leave).
+    /// gate [has room](Gate::has_room). Who is in has to [`leave`](Gate::leave).
     pub(crate) fn knock(&self, now: Instant) -> Result<Entry, Option<Instant>> {
-        let entry = if self.try_enter() { Entry::In } else { Entry::Full };
-        if entry == Entry::Full && self.makes_wait() {
+        let places = self.places();
+        let entry = if self.enter(places) { Entry::In } else { Entry::Full };
+        if entry == Entry::Full && self.makes_wait(places) {
             return Err(None);
         }
-        let pace = self.pace.as_ref().map_or(Ok(()), |pace| pace.take(now));
-        let may = pace.and_then(|()| self.shortage.may_try(now));
-        match may {
-            Ok(()) => Ok(entry),
-            Err(until) => {
-                self.withdraw(entry);
-                Err(Some(until))
-            }
+        if let Some(Err(until)) = self.pace.as_ref().map(|pace| pace.take(now)) {
+            self.withdraw(entry);
+            return Err(Some(until));
         }
+        self.shortage.may_try(now).map_err(|until| {
+            self.nobody_came(entry);
+            Some(until)
+        })?;
+        Ok(entry)
     }
 
     /// After a knock, when nobody came.
@@ -122,31 +124,29 @@ impl Gate {
         }
     }
 
-    pub(crate) fn try_enter(&self) -> bool {
-        if self.inside.fetch_add(1, Ordering::SeqCst) < self.places() {
-            return true;
-        }
-        // The note comes before stepping back: whoever leaves in between sees it.
-        if self.makes_wait() {
-            self.awaited.store(true, Ordering::SeqCst);
-        }
-        self.leave();
-        false
+    /// Takes one of so many places, if one is free: nobody is counted who is not in, not for a moment,
+    /// or others would find it full.
+    fn enter(&self, places: usize) -> bool {
+        let more = |inside| (inside < places).then_some(inside + 1);
+        self.inside.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
     }
 
     /// Whether those for whom there is no place are left in the backlog.
-    fn makes_wait(&self) -> bool {
-        self.on_full == OnFull::Wait || self.places() == 0
+    fn makes_wait(&self, places: usize) -> bool {
+        self.on_full == OnFull::Wait || places == 0
     }
 
     /// Whether somebody could be accepted. If not, there is a ring once somebody could.
     pub(crate) fn has_room(&self) -> bool {
-        if self.inside() < self.places() || !self.makes_wait() {
-            return true;
+        let has_room = || {
+            let places = self.places();
+            self.inside() < places || !self.makes_wait(places)
+        };
+        has_room() || {
+            // Who left before the note is seen now; who leaves after it sees the note.
+            self.awaited.store(true, Ordering::SeqCst);
+            has_room()
         }
-        // Who left before the note is seen now; who leaves after it sees the note.
-        self.awaited.store(true, Ordering::SeqCst);
-        self.inside() < self.places() || !self.makes_wait()
     }
 
     pub(crate) fn leave(&self) {
@@ -207,6 +207,7 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::addr::Endpoint;
 
     #[test]
     fn a_lower_number_sends_nobody_away_and_a_higher_one_lets_in() {
@@ -240,5 +241,27 @@ mod tests {
         assert_eq!(gate.knock(now), Ok(Entry::In));
         let until = gate.knock(now).unwrap_err().expect("a time");
         assert_eq!((gate.inside(), gate.knock(until)), (1, Ok(Entry::In)));
+    }
+
+    #[test]
+    fn a_knock_in_vain_costs_nothing_of_the_pace() {
+        let limits = Limits { accepts_per_second_max: Some(2), ..Limits::default() };
+        let gate = Gate::new(5).with(&limits, OnFull::Wait);
+        let (door, now) =
+            (Arc::new(crate::observer::Door::new(Endpoint::memory())), Instant::now());
+        let pause = gate.shortage.failed(&door, now).until;
+        for _ in 0..3 {
+            assert_eq!(gate.knock(now), Err(Some(pause)));
+        }
+        gate.shortage.succeeded(now);
+        assert_eq!((gate.knock(now), gate.knock(now)), (Ok(Entry::In), Ok(Entry::In)));
+        assert_eq!(gate.inside(), 2);
+    }
+
+    #[test]
+    fn no_places_are_one() {
+        let gate = Gate::new(0).with(&Limits::default(), OnFull::Refuse);
+        let now = Instant::now();
+        assert_eq!((gate.knock(now), gate.knock(now)), (Ok(Entry::In), Ok(Entry::Full)));
     }
 }

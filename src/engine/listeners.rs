@@ -1,31 +1,44 @@
-//! Listeners on a worker: accepting, and leaving it alone for a while.
+//! Listeners: accepting, and leaving it alone for a while.
 
 use super::accept::{Accepted, Accepts};
 use super::datagrams::DatagramSocket;
-use super::refuse::Leaving;
+use super::refuse::{Leaving, OnFull};
 use super::worker::{Actor, Worker};
-use super::{Listening, MemoryListening};
+use super::{Gate, Listening, MemoryListening};
+use crate::mailbox::Bell;
 use crate::poll::{Event, Interest, Poll};
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::task::Waker;
 use std::time::Instant;
 
-/// A worker's listeners. All are in the poll, or none: because the gate is closed, or because
-/// descriptors are short, or for the pace.
+/// What a thread that accepts knows of its listeners. All are in its poll, or none: because the gate is
+/// closed, or because descriptors are short, or for the pace.
 pub(super) struct Doors {
-    listeners: Vec<u64>,
-    /// Those in memory are in no poll: they are looked at whenever the worker is awake.
+    /// Those in memory are in no poll: they are looked at whenever the thread is awake.
     pub(super) memory: Vec<MemoryListening>,
     pub(super) open: bool,
     /// When to try again, if it is a matter of time.
     again: Option<Instant>,
     /// Connections that are told why they are refused.
-    leaving: Option<Leaving>,
+    pub(super) leaving: Option<Leaving>,
 }
 
 impl Doors {
-    pub(super) fn new() -> Doors {
-        Doors { listeners: Vec::new(), memory: Vec::new(), open: true, again: None, leaving: None }
+    pub(super) fn new(memory: Vec<MemoryListening>) -> Doors {
+        Doors { memory, open: true, again: None, leaving: None }
+    }
+
+    /// Has those told in this poll who are refused, if they are told anything.
+    pub(super) fn reply(&mut self, on_full: &OnFull, poll: &Poll) -> io::Result<()> {
+        if self.leaving.is_none() {
+            self.leaving = Leaving::new(on_full)?;
+            if let Some(leaving) = &self.leaving {
+                poll.change(leaving.as_fd(), REFUSED, Interest::NONE, Interest::READ)?;
+            }
+        }
+        Ok(())
     }
 
     /// When there is something to do, whatever comes.
@@ -34,9 +47,49 @@ impl Doors {
         [self.again, leaving].into_iter().flatten().min()
     }
 
-    #[cfg(test)]
-    pub(super) fn closed_until(again: Instant) -> Doors {
-        Doors { open: false, again: Some(again), ..Doors::new() }
+    /// Closes them until the gate opens, or `until`. True if they were open.
+    pub(super) fn close(&mut self, until: Option<Instant>) -> bool {
+        self.again = until;
+        std::mem::replace(&mut self.open, false)
+    }
+
+    /// Whether they are closed and need not be. If it is the gate that keeps them so, it rings when there
+    /// is room.
+    pub(super) fn can_reopen(&mut self, gate: &Gate, now: Instant) -> bool {
+        if self.open || self.again.is_some_and(|again| again > now) {
+            return false;
+        }
+        // From here on it is a matter of the gate only, and of no time.
+        self.again = None;
+        gate.has_room()
+    }
+
+    /// Has the bell rung for connections in memory, if they may come in.
+    pub(super) fn watch_memory(&self, bell: &Arc<Bell>) {
+        if self.open && !self.memory.is_empty() {
+            let waker = Waker::from(bell.clone());
+            self.memory.iter().for_each(|listening| listening.listener.watch(&waker));
+        }
+    }
+
+    /// Where a connection in memory waits that may come in.
+    pub(super) fn waiting_in_memory(&self) -> Option<&MemoryListening> {
+        let mut memory = self.memory.iter().filter(|_| self.open);
+        memory.find(|listening| listening.listener.has_waiting())
+    }
+
+    /// Connections that were refused have something to be seen to.
+    pub(super) fn look_after_refused(&mut self) {
+        if let Some(leaving) = &mut self.leaving {
+            leaving.look();
+        }
+    }
+
+    /// Closes those that were refused and whose time is over.
+    pub(super) fn expire(&mut self, now: Instant) {
+        if let Some(leaving) = &mut self.leaving {
+            leaving.expire(now);
+        }
     }
 }
 
@@ -50,14 +103,9 @@ impl Worker {
             let token = self.actors.insert(actor);
             return self.poll.change(socket.as_fd(), token, Interest::NONE, Interest::READ);
         }
-        if self.doors.leaving.is_none() {
-            self.doors.leaving = Leaving::new(&self.common.gate.on_full)?;
-            if let Some(leaving) = &self.doors.leaving {
-                self.poll.change(leaving.as_fd(), REFUSED, Interest::NONE, Interest::READ)?;
-            }
-        }
+        self.doors.reply(&self.common.gate.on_full, &self.poll)?;
         let token = self.actors.insert(Actor::Listener(Box::new(listening)));
-        self.doors.listeners.push(token);
+        self.listeners.push(token);
         self.poll.share(socket.as_fd(), token)
     }
 
@@ -91,62 +139,45 @@ impl Worker {
         }
     }
 
-    /// Connections that were refused have something to be seen to.
-    pub(super) fn look_after_refused(&mut self) {
-        if let Some(leaving) = &mut self.doors.leaving {
-            leaving.look();
-        }
-    }
-
     /// Takes the listeners out of the poll, until the gate opens or `until`.
     pub(super) fn close_doors(&mut self, until: Option<Instant>) {
-        if std::mem::replace(&mut self.doors.open, false) {
-            self.each_listener(|poll, listening, token| {
-                poll.change(listening.socket.as_fd(), token, Interest::READ, Interest::NONE)
-            });
+        if self.doors.close(until) {
+            for (token, listening) in self.listeners() {
+                // One that could not be put there is not there.
+                let socket = listening.socket.as_fd();
+                let _ = self.poll.change(socket, token, Interest::READ, Interest::NONE);
+            }
         }
-        self.doors.again = until;
     }
 
-    /// Whether the listeners are closed and need not be. If it is the gate that keeps them so, it
-    /// rings when there is room.
-    pub(super) fn can_reopen(&mut self) -> bool {
-        if self.doors.open || self.doors.again.is_some_and(|again| again > self.desk.turn.now) {
-            return false;
-        }
-        // From here on it is a matter of the gate only, and of no time.
-        self.doors.again = None;
-        self.common.gate.has_room()
-    }
-
-    /// Puts them back once both are right.
+    /// Puts them back once both are right. If one cannot be, they are left alone for a while: it would be
+    /// deaf for ever.
     pub(super) fn reopen(&mut self) {
-        if let Some(leaving) = &mut self.doors.leaving {
-            leaving.expire(self.desk.turn.now);
-        }
-        if !self.can_reopen() {
+        let now = self.desk.turn.now;
+        self.doors.expire(now);
+        if !self.doors.can_reopen(&self.common.gate, now) {
             return;
         }
         self.doors.open = true;
-        self.each_listener(|poll, listening, token| poll.share(listening.socket.as_fd(), token));
+        let failed = self.listeners().find_map(|(token, listening)| {
+            let error = self.poll.share(listening.socket.as_fd(), token).err()?;
+            Some(self.common.back_off(&listening.service.door, &error, now))
+        });
+        if failed.is_some() {
+            self.close_doors(failed);
+        }
     }
 
-    fn each_listener(&mut self, act: impl Fn(&Poll, &Listening, u64) -> io::Result<()>) {
-        let Worker { doors, actors, poll, .. } = self;
-        // A listener whose place in the poll is lost would be deaf for ever; it is let go, so that
-        // clients are refused rather than left hanging.
-        doors.listeners.retain(|token| match actors.get(*token) {
-            Some(Actor::Listener(listening)) if act(poll, listening, *token).is_ok() => true,
-            _ => {
-                actors.remove(*token);
-                false
-            }
-        });
+    fn listeners(&self) -> impl Iterator<Item = (u64, &Listening)> {
+        self.listeners.iter().filter_map(|token| match self.actors.get(*token) {
+            Some(Actor::Listener(listening)) => Some((*token, &**listening)),
+            _ => None,
+        })
     }
 
     pub(super) fn drop_listeners(&mut self) {
         self.doors.memory.clear();
-        for token in std::mem::take(&mut self.doors.listeners) {
+        for token in std::mem::take(&mut self.listeners) {
             self.drop_listener(token);
         }
     }

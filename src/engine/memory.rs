@@ -106,19 +106,9 @@ impl Worker {
         }
     }
 
-    /// Has the listeners in memory wake this worker for a connection, if there is room for one.
-    pub(super) fn watch_memory(&mut self) {
-        if self.doors.open && !self.doors.memory.is_empty() {
-            let waker = Waker::from(self.bell.clone());
-            self.doors.memory.iter().for_each(|listening| listening.listener.watch(&waker));
-        }
-    }
-
     pub(super) fn accept_memory(&mut self) {
         for _ in 0..ACCEPTS_PER_TURN {
-            let mut listeners = self.doors.memory.iter();
-            let next = listeners.find(|listening| listening.listener.has_waiting());
-            let (true, Some(listening)) = (self.doors.open, next) else { return };
+            let Some(listening) = self.doors.waiting_in_memory() else { return };
             let now = self.desk.turn.now;
             match self.common.accept_memory(listening, now) {
                 Accepted::Guest(socket, peer) => {

@@ -8,6 +8,7 @@ use crate::memory;
 use crate::observer::Refusal;
 use crate::poll::{Interest, Poll};
 use crate::sys;
+use crate::timers::LONGEST;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -44,6 +45,9 @@ pub enum OnFull {
     /// They wait in the system's backlog until there is a place. Right where places become free soon,
     /// and where clients cannot try elsewhere. The default, in a shortage of descriptors too: most are
     /// short, and who waited is served, while who is refused has to know that it may try again.
+    ///
+    /// A connection is closed all the same that was accepted before its thread, or the second descriptor
+    /// of a blocking handler, could not be had: it cannot go back.
     #[default]
     Wait,
     /// They are accepted and closed at once, so that clients learn it and may try elsewhere. For those
@@ -148,7 +152,7 @@ impl Leaving {
         let token = self.sockets.next();
         if self.poll.change(socket.as_fd(), token, Interest::NONE, Interest::READ).is_ok() {
             self.sockets.insert(Refused { socket, bytes_left: limits.linger_bytes_max });
-            self.deadlines.push_back((now + limits.linger_timeout, token));
+            self.deadlines.push_back((now + limits.linger_timeout.min(LONGEST), token));
         }
     }
 
@@ -229,6 +233,16 @@ mod tests {
         leaving.look();
         leaving.expire(now);
         assert_eq!((leaving.sockets.count(), leaving.next()), (0, None));
+    }
+
+    #[test]
+    fn a_time_that_no_clock_can_express_is_a_long_one() {
+        let mut leaving = Leaving::new(&OnFull::reply("busy")).unwrap().unwrap();
+        let limits = Limits { linger_timeout: Duration::MAX, ..Limits::default() };
+        let (_peer, ours) = pair();
+        leaving.add(ours, Instant::now(), &limits);
+        leaving.expire(Instant::now());
+        assert_eq!(leaving.sockets.count(), 1);
     }
 
     #[test]

@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Shortage {
     /// An episode has begun and has not ended. Without one, nothing here is locked.
     on: AtomicBool,
+    /// Only who refuses has use for a descriptor in reserve.
+    refuses: bool,
     state: Mutex<State>,
 }
 
@@ -51,12 +53,11 @@ pub(super) struct Failure {
 }
 
 impl Shortage {
-    /// Only who refuses has use for a descriptor in reserve.
     pub(super) fn new(on_full: &OnFull) -> Shortage {
-        let waits = *on_full == OnFull::Wait;
-        let reserve = if waits { None } else { sys::io::event_counter().ok() };
-        let state = State { reserve, ..State::default() };
-        Shortage { on: AtomicBool::new(false), state: Mutex::new(state) }
+        let (on, refuses) = (AtomicBool::new(false), *on_full != OnFull::Wait);
+        let shortage = Shortage { on, refuses, state: Mutex::default() };
+        shortage.put_by(&mut shortage.state());
+        shortage
     }
 
     /// Whether to accept now. Who may is the only one until the pause is over.
@@ -114,17 +115,26 @@ impl Shortage {
     fn end(&self, state: &mut State) -> Option<Arc<Door>> {
         (state.pause, state.next, state.recovered) = (None, None, None);
         self.on.store(false, Ordering::Relaxed);
+        self.put_by(state);
         state.door.take()
     }
 
-    /// Does something with one descriptor more than there is, which must be closed again after it.
+    /// Does something with one descriptor more than there is, which must be closed again after it. Nothing
+    /// is locked meanwhile: an observer that is told may ask whether there is a shortage.
     pub(super) fn with_reserve(&self, act: impl FnOnce()) {
-        let mut state = self.state();
-        if let Some(reserve) = state.reserve.take() {
+        let reserve = self.state().reserve.take();
+        if let Some(reserve) = reserve {
             drop(reserve);
             act();
         }
-        state.reserve = sys::io::event_counter().ok();
+        self.put_by(&mut self.state());
+    }
+
+    /// Puts a descriptor by, unless there is one or it is of no use.
+    fn put_by(&self, state: &mut State) {
+        if self.refuses && state.reserve.is_none() {
+            state.reserve = sys::io::event_counter().ok();
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -160,6 +170,18 @@ mod tests {
         assert_eq!(shortage.may_try(later), Ok(()));
         assert!(shortage.may_try(later).is_err(), "the other one has its turn");
         assert_eq!(failed(&shortage, later), (later + 20 * MILLIS, false));
+    }
+
+    #[test]
+    fn the_reserve_is_used_without_a_lock_and_only_by_who_refuses() {
+        let (refuses, waits) = (Shortage::new(&OnFull::Refuse), Shortage::new(&OnFull::Wait));
+        failed(&refuses, Instant::now());
+        let mut used = 0;
+        for _ in 0..2 {
+            refuses.with_reserve(|| used += usize::from(refuses.state.try_lock().is_ok()));
+            waits.with_reserve(|| panic!("who waits is not to be refused"));
+        }
+        assert_eq!(used, 2);
     }
 
     #[test]

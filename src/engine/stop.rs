@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub struct Report {
     /// Sessions that ended by themselves after the stop began.
     pub finished: u64,
-    /// Sessions that were cut off at the deadline.
+    /// Sessions that were cut off at the deadline, and blocking handlers that returned because of it.
     pub forced: u64,
     /// Bytes of output that those sessions had still to send: kept by the library because the kernel did
     /// not take them. What the kernel had taken and the peer not read is not known. Nor is what a

@@ -7,7 +7,6 @@
 //! the mailbox rings, and its thread waits for nothing else.
 
 use super::connection::{Desk, Wire};
-use super::stop::Stop;
 use super::worker::is_transient;
 use super::{Common, Serve, Service, Socket, Tally};
 use crate::addr::Peer;
@@ -19,6 +18,7 @@ use crate::memory;
 use crate::poll::{Interest, ThreadWaker, wait_for};
 use crate::session::{Batch, Session};
 use crate::sys;
+use crate::timers::LONGEST;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -46,6 +46,8 @@ pub(super) struct Berth {
     stopping: AtomicBool,
     /// A blocking handler has the socket; nobody sees to its deadline from inside.
     blocking: bool,
+    /// That handler was cut off.
+    forced: AtomicBool,
 }
 
 impl Berth {
@@ -53,7 +55,8 @@ impl Berth {
         let waker = Arc::new(ThreadWaker::default());
         let bell = Bell::new(Waker::from(waker.clone()));
         let letters = Mailbox::private(bell.clone(), limits.mailbox_items_max);
-        Berth { socket, waker, bell, letters, stopping: AtomicBool::new(false), blocking }
+        let (stopping, forced) = (AtomicBool::new(false), AtomicBool::new(false));
+        Berth { socket, waker, bell, letters, stopping, blocking, forced }
     }
 
     /// A session for the peer that was accepted, if it is admitted.
@@ -84,9 +87,13 @@ impl Berth {
     }
 
     /// Cuts a blocking handler off; a session sees to its deadline itself.
-    pub(super) fn force(&self, stop: &Stop) {
-        if self.lent().is_some_and(|socket| sys::io::shutdown_both(socket).is_ok()) {
-            stop.forced(0);
+    pub(super) fn force(&self) {
+        if let Some(socket) = self.lent() {
+            // Before it wakes the handler.
+            self.forced.store(true, Ordering::SeqCst);
+            if sys::io::shutdown_both(socket).is_err() {
+                self.forced.store(false, Ordering::SeqCst);
+            }
         }
     }
 
@@ -261,7 +268,15 @@ impl<'a> ThreadSession<'a> {
         timeout: Option<Duration>,
     ) -> io::Result<Interest> {
         let Berth { waker, bell, .. } = self.berth;
-        let counter = waker.counter()?;
+        let Ok(counter) = waker.counter() else {
+            // Descriptors are short, which is no fault of this connection: nothing rings meanwhile.
+            let timeout = if self.has_news() {
+                Duration::ZERO
+            } else {
+                LOOK_TIMEOUT.min(timeout.unwrap_or(LOOK_TIMEOUT))
+            };
+            return Ok(wait_for(socket, interest, None, Some(timeout))?.0);
+        };
         bell.doze();
         let timeout = if self.has_news() { Some(Duration::ZERO) } else { timeout };
         let waited = wait_for(socket, interest, Some(counter), timeout);
@@ -360,6 +375,10 @@ pub(super) fn run_blocking(
     common.tally.opened();
     let entry = service.enter(peer, &common.tally);
     let outcome = contain(|| serve(socket));
+    // Here, because one that never returns is no session that ended.
+    if berth.forced.load(Ordering::SeqCst) {
+        common.stop.forced(0);
+    }
     let reason = match outcome {
         Ok(Ok(())) => CloseReason::Finished,
         Ok(Err(error)) => CloseReason::Handler(error),
@@ -382,7 +401,7 @@ pub(super) fn run_blocking(
 
 /// Lets the peer take the last reply, as sessions do: see [`Limits::linger_bytes_max`].
 fn linger(socket: BorrowedFd<'_>, limits: &Limits) {
-    let until = Instant::now() + limits.linger_timeout;
+    let until = Instant::now() + limits.linger_timeout.min(LONGEST);
     let mut left = limits.linger_bytes_max;
     let mut waste = [0; 4096];
     if sys::io::shutdown_write(socket).is_err() {
@@ -418,3 +437,6 @@ const WRITE_BYTES: usize = 8 * 1024;
 /// reading side down would end the read at once, but from then on the kernel answers what the peer
 /// sends with a reset, and the last reply is lost.)
 const READ_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// How long a thread waits at most for which there is no descriptor that could wake it.
+const LOOK_TIMEOUT: Duration = Duration::from_millis(10);

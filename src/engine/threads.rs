@@ -8,19 +8,18 @@
 //! Datagram sockets have no connections: each is served by a [`Worker`] on a thread of its own.
 
 use super::events::launch;
-use super::listeners::REFUSED;
-use super::refuse::Leaving;
 use super::slots::Slots;
 use super::thread::{Berth, Job, ThreadSession, run_blocking};
 use super::warden::Warden;
 use super::worker::{Address, Order, Worker};
 use super::{Adoption, Common, Launch, Plan, Running, Socket, Tally, sealed};
 use crate::mailbox::Bell;
-use crate::poll::{EventWaker, Interest, Poll};
+use crate::poll::{EventWaker, Poll};
 use crate::sys;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::thread;
@@ -56,7 +55,8 @@ pub struct Threads {
 
 impl Threads {
     /// At most this many connections at once; further ones wait in the system's backlog until one
-    /// ends. `at_most(1)` serves them one after the other. Zero counts as one.
+    /// ends, or are refused: see [`Server::on_full`](crate::server::Server::on_full). `at_most(1)` serves
+    /// them one after the other. Zero counts as one.
     pub fn at_most(connections: usize) -> Threads {
         Threads { at_most: Some(connections.max(1)), ..Threads::default() }
     }
@@ -90,13 +90,7 @@ impl sealed::Start for Threads {
         poll.watch(&waker, u64::MAX)?;
         let bell = Bell::new(Waker::from(waker));
         common.gate.notify(bell.clone());
-        let house = Arc::new(House {
-            common: common.clone(),
-            bell,
-            berths: Mutex::new(Slots::new()),
-            stack_bytes: self.stack_bytes,
-            stopped: sys::io::event_counter()?,
-        });
+        let house = Arc::new(House::new(common.clone(), bell, self.stack_bytes)?);
         let (datagrams, listeners): (Vec<_>, Vec<_>) =
             sockets.into_iter().partition(|socket| socket.transport.is_datagram());
         let mut workers = Vec::new();
@@ -106,19 +100,9 @@ impl sealed::Start for Threads {
             worker.serve(listening)?;
             workers.push(worker);
         }
-        for (index, listening) in listeners.iter().enumerate() {
-            let socket = listening.socket.as_fd();
-            sys::io::set_nonblocking(socket, true)?;
-            poll.change(socket, index as u64, Interest::NONE, Interest::READ)?;
-        }
         let addresses = workers.iter().map(Worker::address).collect();
         let running = Arc::new(ThreadsRunning { house: house.clone(), addresses });
-        let leaving = Leaving::new(&common.gate.on_full)?;
-        if let Some(leaving) = &leaving {
-            poll.change(leaving.as_fd(), REFUSED, Interest::NONE, Interest::READ)?;
-        }
-        let (again, accepting) = (None, true);
-        let warden = Warden { house, poll, listeners, memory, leaving, again, accepting };
+        let warden = Warden::new(house, poll, listeners, memory)?;
         for (index, worker) in workers.into_iter().enumerate() {
             let name = format!("sockeye-datagrams-{index}");
             if let Err(error) = launch(worker, &common, name) {
@@ -143,8 +127,13 @@ impl Running for ThreadsRunning {
         }
         let berth = Berth::new(connection.socket, false, &self.house.common.limits);
         let session = (connection.make)(&berth.letters);
-        Tally::add(&self.house.common.tally.adopted);
-        self.house.lodge(berth, Job::Session(session)).map_err(|unlodged| unlodged.error)
+        let adopted = &self.house.common.tally.adopted;
+        // Counted first, so that no more have ended than began.
+        Tally::add(adopted);
+        self.house.lodge(berth, Job::Session(session)).map_err(|unlodged| {
+            adopted.fetch_sub(1, Ordering::Relaxed);
+            unlodged.error
+        })
     }
 
     fn stop(&self) {
@@ -171,6 +160,24 @@ pub(super) struct House {
 }
 
 impl House {
+    pub(super) fn new(
+        common: Arc<Common>,
+        bell: Arc<Bell>,
+        stack_bytes: usize,
+    ) -> io::Result<House> {
+        let (berths, stopped) = (Mutex::new(Slots::new()), sys::io::event_counter()?);
+        Ok(House { common, bell, berths, stack_bytes, stopped })
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.common.stop.deadline().is_some()
+    }
+
+    pub(super) fn all_berths(&self) -> Vec<Arc<Berth>> {
+        let berths = self.berths();
+        berths.tokens().into_iter().filter_map(|token| berths.get(token).cloned()).collect()
+    }
+
     fn berths(&self) -> MutexGuard<'_, Slots<Arc<Berth>>> {
         self.berths.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -258,19 +265,8 @@ impl Drop for Guest {
         if let Some(ip) = self.entered {
             self.house.common.gate.leave_from(ip);
         }
-        if self.house.common.stop.deadline().is_some() {
+        if self.house.is_stopping() {
             self.house.bell.ring();
         }
-    }
-}
-
-impl House {
-    pub(super) fn is_stopping(&self) -> bool {
-        self.common.stop.deadline().is_some()
-    }
-
-    pub(super) fn all_berths(&self) -> Vec<Arc<Berth>> {
-        let berths = self.berths();
-        berths.tokens().into_iter().filter_map(|token| berths.get(token).cloned()).collect()
     }
 }

@@ -65,6 +65,7 @@ pub(crate) struct Worker {
     pub(super) rounds: Rounds,
     pub(super) chorus: Vec<u8>,
     pub(super) doors: Doors,
+    pub(super) listeners: Vec<u64>,
     stop_by: Option<Instant>,
 }
 
@@ -76,6 +77,28 @@ pub(super) enum Actor {
     Peer(DatagramPeer),
     Listener(Box<Listening>),
     Datagrams(Box<DatagramSocket>),
+}
+
+impl Actor {
+    fn session(&mut self) -> Option<&mut Session> {
+        match self {
+            Actor::Stream(stream) => Some(&mut stream.session),
+            Actor::Memory(stream) => Some(&mut stream.session),
+            Actor::Peer(peer) => Some(&mut peer.session),
+            Actor::Listener(_) | Actor::Datagrams(_) => None,
+        }
+    }
+
+    /// When it is to be looked at, if it ever is.
+    fn armed(&mut self) -> Option<&mut Option<Instant>> {
+        match self {
+            Actor::Stream(stream) => Some(&mut stream.armed),
+            Actor::Memory(stream) => Some(&mut stream.armed),
+            Actor::Peer(peer) => Some(&mut peer.armed),
+            Actor::Datagrams(socket) => Some(&mut socket.armed),
+            Actor::Listener(_) => None,
+        }
+    }
 }
 
 impl Worker {
@@ -101,7 +124,8 @@ impl Worker {
             batch: VecDeque::new(),
             rounds: Rounds::default(),
             chorus: Vec::new(),
-            doors: Doors::new(),
+            doors: Doors::new(Vec::new()),
+            listeners: Vec::new(),
             stop_by: None,
         })
     }
@@ -164,9 +188,9 @@ impl Worker {
             return Some(Duration::ZERO);
         }
         self.bell.doze();
-        self.watch_memory();
+        self.doors.watch_memory(&self.bell);
         let news = !self.address.letters.is_empty() || !self.address.orders.is_empty();
-        if news || self.can_reopen() {
+        if news || self.doors.can_reopen(&self.common.gate, self.desk.turn.now) {
             self.bell.rise();
             return Some(Duration::ZERO);
         }
@@ -211,7 +235,7 @@ impl Worker {
             }
             Some(Actor::Listener(_)) => self.accept(event),
             Some(Actor::Datagrams(_)) => self.react_datagrams(event),
-            None if event.token == REFUSED => self.look_after_refused(),
+            None if event.token == REFUSED => self.doors.look_after_refused(),
             // The waker, or what is left of an event whose session is gone.
             Some(Actor::Memory(_) | Actor::Peer(_)) | None => {}
         }
@@ -349,30 +373,20 @@ impl Worker {
 
     fn expire(&mut self) {
         while let Some((when, token)) = self.timers.due(self.desk.turn.now) {
-            let (armed, session) = match self.actors.get_mut(token) {
-                Some(Actor::Stream(stream)) => (&mut stream.armed, true),
-                Some(Actor::Memory(stream)) => (&mut stream.armed, true),
-                Some(Actor::Peer(peer)) => (&mut peer.armed, true),
-                Some(Actor::Datagrams(socket)) => (&mut socket.armed, false),
+            let Some(actor) = self.actors.get_mut(token) else { continue };
+            match actor.armed() {
+                Some(armed) if *armed == Some(when) => *armed = None,
                 _ => continue,
-            };
-            if *armed != Some(when) {
-                continue;
             }
-            *armed = None;
-            if session {
-                self.with_session(token, Session::tick);
-            } else {
-                self.unblock(token);
+            match actor {
+                Actor::Datagrams(_) => self.unblock(token),
+                _ => self.with_session(token, Session::tick),
             }
         }
-        let actors = &self.actors;
-        self.timers.compact(actors.count(), |when, token| match actors.get(token) {
-            Some(Actor::Stream(stream)) => stream.armed == Some(when),
-            Some(Actor::Memory(stream)) => stream.armed == Some(when),
-            Some(Actor::Peer(peer)) => peer.armed == Some(when),
-            Some(Actor::Datagrams(socket)) => socket.armed == Some(when),
-            _ => false,
+        let actors = &mut self.actors;
+        self.timers.compact(actors.count(), |when, token| {
+            let armed = actors.get_mut(token).and_then(Actor::armed);
+            armed.is_some_and(|armed| *armed == Some(when))
         });
     }
 
@@ -396,28 +410,17 @@ impl Worker {
         self.stop_by = self.common.stop.deadline();
         self.drop_listeners();
         for token in self.actors.tokens() {
-            match self.actors.get(token) {
-                Some(Actor::Stream(_) | Actor::Memory(_) | Actor::Peer(_)) => {
-                    self.with_session(token, Session::stop);
-                }
-                Some(Actor::Datagrams(_)) => self.close_datagrams(token),
-                Some(Actor::Listener(_)) | None => {}
-            }
+            self.with_session(token, Session::stop);
+            self.close_datagrams(token);
         }
     }
 
     fn force_all(&mut self, reason: impl Fn() -> CloseReason) {
         self.drop_listeners();
         for token in self.actors.tokens() {
-            let session = match self.actors.get_mut(token) {
-                Some(Actor::Stream(stream)) => &mut stream.session,
-                Some(Actor::Memory(stream)) => &mut stream.session,
-                Some(Actor::Peer(peer)) => &mut peer.session,
-                Some(Actor::Datagrams(_)) => {
-                    self.close_datagrams(token);
-                    continue;
-                }
-                Some(Actor::Listener(_)) | None => continue,
+            self.close_datagrams(token);
+            let Some(session) = self.actors.get_mut(token).and_then(Actor::session) else {
+                continue;
             };
             let unsent = session.unsent();
             if session.force(reason()) {

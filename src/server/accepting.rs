@@ -19,14 +19,14 @@ impl<C, E: Engine> Server<C, E> {
     ///
     /// By network: `.admit(move |peer| policy.admits(peer))` with a [`Policy`](crate::addr::Policy).
     pub fn admit(mut self, admit: impl Fn(&Peer) -> bool + Send + Sync + 'static) -> Server<C, E> {
-        self.accepting.admit = Some(Arc::new(admit));
+        self.settings.accepting.admit = Some(Arc::new(admit));
         self
     }
 
     /// What becomes of connections that the server has no place for; they wait by default. See
     /// [`OnFull`].
     pub fn on_full(mut self, on_full: OnFull) -> Server<C, E> {
-        self.accepting.on_full = on_full;
+        self.settings.accepting.on_full = on_full;
         self
     }
 }

@@ -109,30 +109,23 @@ impl Bound {
             // Nobody would take a descriptor. A function that has the socket may.
             options = options.with_no_descriptors();
         }
-        let Some(path) = at.as_path() else {
-            let at = at.clone();
-            return Ok(match transport {
-                Transport::UnixDatagram => UnixDatagram::bind_with(at, &options)?.into(),
-                Transport::UnixSeqPacket => UnixSeqListener::bind_with(at, &options)?.into(),
-                _ => UnixListener::bind_with(at, &options)?.into(),
-            });
-        };
-        let (socket, file): (OwnedFd, _) = match transport {
-            Transport::UnixDatagram => {
-                let (socket, file) = UnixDatagram::bind_file_with(path, &self.how, &options)?;
-                (socket.into(), file)
-            }
-            Transport::UnixSeqPacket => {
-                let (socket, file) = UnixSeqListener::bind_file_with(path, &self.how, &options)?;
-                (socket.into(), file)
-            }
-            _ => {
-                let (socket, file) = UnixListener::bind_file_with(path, &self.how, &options)?;
-                (socket.into(), file)
-            }
-        };
-        self.files.push(file);
-        Ok(socket)
+        macro_rules! bind {
+            ($socket:ty) => {
+                match at.as_path() {
+                    None => <$socket>::bind_with(at.clone(), &options)?.into(),
+                    Some(path) => {
+                        let (socket, file) = <$socket>::bind_file_with(path, &self.how, &options)?;
+                        self.files.push(file);
+                        socket.into()
+                    }
+                }
+            };
+        }
+        Ok(match transport {
+            Transport::UnixDatagram => bind!(UnixDatagram),
+            Transport::UnixSeqPacket => bind!(UnixSeqListener),
+            _ => bind!(UnixListener),
+        })
     }
 }
 

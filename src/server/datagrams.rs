@@ -87,7 +87,7 @@ impl<C, E: Engine> Server<C, E> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn stateless(mut self) -> Server<C, E> {
-        self.datagrams.stateless = true;
+        self.settings.datagrams.stateless = true;
         self
     }
 
@@ -114,7 +114,7 @@ impl<C, E: Engine> Server<C, E> {
     /// # Ok::<(), sockeye::Error>(())
     /// ```
     pub fn reply_guard(mut self, guard: ReplyGuard) -> Server<C, E> {
-        self.datagrams.reply_guard = Some(guard);
+        self.settings.datagrams.reply_guard = Some(guard);
         self
     }
 }

@@ -11,6 +11,7 @@ use crate::memory;
 use crate::observer::{Door, Entry, ListenerInfo};
 use crate::session::Session;
 use crate::socket::{AnyStream, SocketFile};
+use crate::timers::LONGEST;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -302,10 +303,7 @@ impl ServerHandle {
     /// waits. A second stop can only shorten the patience; one before the start stops the server as
     /// soon as it starts.
     pub fn stop(&self, patience: Duration) {
-        // A patience beyond what the clock can express is as good as a year.
-        let now = Instant::now();
-        let year = Duration::from_secs(365 * 24 * 3600);
-        let deadline = now.checked_add(patience).unwrap_or(now + year);
+        let deadline = Instant::now() + patience.min(LONGEST);
         let mut early = self.early();
         match self.inner.started.get() {
             Some(started) => started.stop(deadline),
@@ -325,7 +323,8 @@ impl ServerHandle {
     /// # Errors
     ///
     /// A listener that will never accept again (`EBADF`, `EINVAL`, `ENOTSOCK`), because something has
-    /// closed it or shut it down: then the server stops of itself, with a patience of five seconds.
+    /// closed it or shut it down, or a datagram socket that was shut down: then the server stops of
+    /// itself, with a patience of five seconds.
     pub fn join(&self) -> Result<Report, Error> {
         let Some(started) = self.inner.started.get() else { return Ok(Report::default()) };
         let abandoned = started.common.stop.wait();

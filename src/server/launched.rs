@@ -3,7 +3,7 @@
 use super::accepting::Accepting;
 use super::bind::Bound;
 use super::unix::UnixSettings;
-use super::{Server, ServerHandle};
+use super::{Server, ServerHandle, Settings};
 use crate::addr::Endpoint;
 use crate::engine::{
     AtWork, Common, Engine, FirstLoop, Gate, Launch, Listening, Plan, Report, Serve, Service, Stop,
@@ -29,19 +29,9 @@ pub(super) type OnStart = dyn FnOnce(&[Endpoint]) + Send;
 impl<C, E: Engine> Server<C, E> {
     /// Binds the endpoints and starts all of the engine but its first loop.
     pub(super) fn launch(self, serve: Serve) -> Result<Launched, Error> {
-        let Server {
-            sources,
-            engine,
-            limits,
-            options,
-            accepting,
-            unix,
-            observer,
-            handle,
-            on_start,
-            datagrams,
-            ..
-        } = self;
+        let Server { sources, engine, settings, .. } = self;
+        let Settings { limits, options, observer, handle, on_start, datagrams, .. } = settings;
+        let Settings { accepting, unix, .. } = settings;
         let UnixSettings { files, admit: admit_unix, descriptors } = unix;
         let Accepting { admit, on_full } = accepting;
         let service = Service { admit, admit_unix, descriptors, ..Service::new(serve) };

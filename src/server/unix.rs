@@ -34,7 +34,7 @@ impl<C, E: Engine> Server<C, E> {
     /// # Ok::<(), sockeye::Error>(())
     /// ```
     pub fn socket_files(mut self, files: SocketFileOptions) -> Server<C, E> {
-        self.unix.files = files;
+        self.settings.unix.files = files;
         self
     }
 
@@ -71,7 +71,7 @@ impl<C, E: Engine> Server<C, E> {
         mut self,
         admit: impl Fn(&Credentials) -> bool + Send + Sync + 'static,
     ) -> Server<C, E> {
-        self.unix.admit = Some(Arc::new(admit));
+        self.settings.unix.admit = Some(Arc::new(admit));
         self
     }
 
@@ -114,7 +114,7 @@ impl<C, E: Engine> Server<C, E> {
     /// # Ok::<(), sockeye::Error>(())
     /// ```
     pub fn descriptors(mut self, pass: bool) -> Server<C, E> {
-        self.unix.descriptors = pass;
+        self.settings.unix.descriptors = pass;
         self
     }
 }

@@ -12,11 +12,12 @@ pub(crate) use outbox::{Lent, Outbox};
 
 use super::address::to_sock_addr;
 use super::control::{Attached, IP_SPACE};
+use super::option;
 use crate::addr::AnyAddr;
 use socket2::{MsgHdr, SockRef};
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 /// Where an answer leaves from: the address that was asked, and the interface where that alone does not
 /// say it.
@@ -88,15 +89,9 @@ impl Abilities {
     }
 }
 
-/// setsockopt(2). False if the kernel does not have that.
+/// False if the kernel does not have that.
 fn set(socket: BorrowedFd<'_>, level: i32, name: i32, value: libc::c_int) -> bool {
-    let length = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: the option is a number, and the kernel reads as many bytes of it as `length` says.
-    let done = unsafe {
-        let value = std::ptr::from_ref(&value).cast();
-        libc::setsockopt(socket.as_raw_fd(), level, name, value, length)
-    };
-    done == 0
+    option::set(socket, level, name, value).is_ok()
 }
 
 /// sendmsg(2) of one datagram that leaves from `source`, without waiting.

@@ -19,7 +19,7 @@ pub(crate) enum AfterError {
 /// Sorts the errors of accept(2). Linux hands errors of the new connection's network to accept, so
 /// what is not known to be about us is about the peer.
 pub(crate) fn after_accept(error: &io::Error) -> AfterError {
-    match error.raw_os_error().map(Errno::from_raw_os_error) {
+    match errno(error) {
         Some(Errno::AGAIN) => AfterError::Wait,
         Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => AfterError::BackOff,
         Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP | Errno::FAULT) => {
@@ -31,21 +31,18 @@ pub(crate) fn after_accept(error: &io::Error) -> AfterError {
 
 /// Descriptors are short, of the process or of the system: one that is given up may be had again.
 pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(errno, Some(Errno::MFILE | Errno::NFILE))
+    matches!(errno(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// The machine has no such address, or not even its family.
 pub(crate) fn is_missing_here(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(errno, Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT))
+    matches!(errno(error), Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT))
 }
 
 /// It is of those that an ICMP message becomes: about a datagram that was sent, and not about the call.
 pub(crate) fn is_from_the_network(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(
-        errno,
+        errno(error),
         Some(
             Errno::CONNREFUSED
                 | Errno::HOSTUNREACH
@@ -63,18 +60,21 @@ pub(crate) fn is_from_the_network(error: &io::Error) -> bool {
 
 /// The kernel cannot cut this datagram into segments: no card on its way can, or they are too long for it.
 pub(crate) fn is_of_segments(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(errno, Some(Errno::IO | Errno::INVAL | Errno::MSGSIZE | Errno::OPNOTSUPP))
+    matches!(errno(error), Some(Errno::IO | Errno::INVAL | Errno::MSGSIZE | Errno::OPNOTSUPP))
 }
 
 /// `EMSGSIZE`.
 pub(crate) fn is_too_long(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error())
+    errno(error) == Some(Errno::MSGSIZE)
 }
 
 /// `EACCES`: by a rule of the routes, or for a broadcast that nobody has allowed.
 pub(crate) fn is_access(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(Errno::ACCESS.raw_os_error())
+    errno(error) == Some(Errno::ACCESS)
+}
+
+fn errno(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw_os_error)
 }
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 
 use super::address::{IpBytes, ip_to_bytes};
 use super::netdb::interface;
+use super::option;
 use crate::addr::InterfaceId;
 use rustix::net::sockopt;
 use std::io;
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 
 /// A change of what a socket hears of a group.
 #[derive(Clone, Copy, Debug)]
@@ -58,12 +59,7 @@ pub(crate) fn change(
         write(&mut request, offset_of!(libc::group_source_req, gsr_source), source);
         length = request.len();
     }
-    let socket = socket.as_fd().as_raw_fd();
-    // SAFETY: `request` has `length` bytes, of which the kernel reads no more, and outlives the call.
-    let failed = unsafe {
-        libc::setsockopt(socket, level, name, request.as_ptr().cast(), length as libc::socklen_t)
-    };
-    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    option::write(socket, level, name, &request[..length])
 }
 
 fn write(request: &mut [u8], at: usize, ip: IpAddr) {

@@ -5,10 +5,12 @@
 //! closed by the kernel, and a read ends where it rode.
 
 use super::control::{Attached, Control, Room, descriptors_space, space};
+use super::option;
 use crate::addr::Credentials;
 use socket2::{SockAddr, SockRef};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::mem::offset_of;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Descriptors that one message can have: what there is always room for.
 pub(crate) const DESCRIPTORS_MAX: usize = 16;
@@ -75,27 +77,16 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, into: &mut [u8], now: bool) -> io:
 
 /// Who is at the other end of a Unix connection: `SO_PEERCRED`.
 pub(crate) fn credentials(socket: BorrowedFd<'_>) -> io::Result<Credentials> {
-    let mut who = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
-    let mut length = size_of_val(&who) as libc::socklen_t;
-    // SAFETY: `who` has room for `length` bytes, and both outlive the call.
-    let got = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            (&raw mut who).cast(),
-            &mut length,
-        )
-    };
-    if got != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    if (who.pid, who.uid, who.gid) == (0, u32::MAX, u32::MAX) {
+    let mut who = [0; size_of::<libc::ucred>()];
+    option::read(socket, libc::SOL_SOCKET, libc::SO_PEERCRED, &mut who)?;
+    let at = |at: usize| <[u8; 4]>::try_from(&who[at..at + 4]).map_or(0, u32::from_ne_bytes);
+    let pid = at(offset_of!(libc::ucred, pid));
+    let (uid, gid) = (at(offset_of!(libc::ucred, uid)), at(offset_of!(libc::ucred, gid)));
+    if (pid, uid, gid) == (0, u32::MAX, u32::MAX) {
         let text = "nobody is known to be at the other end: it is no Unix connection";
         return Err(io::Error::new(io::ErrorKind::Unsupported, text));
     }
-    let pid = u32::try_from(who.pid).ok().filter(|pid| *pid > 0);
-    Ok(Credentials { uid: who.uid, gid: who.gid, pid })
+    Ok(Credentials { uid, gid, pid: Some(pid).filter(|pid| *pid > 0) })
 }
 
 const CREDENTIALS_SPACE: usize = space(size_of::<libc::ucred>());
@@ -103,34 +94,12 @@ const CREDENTIALS_SPACE: usize = space(size_of::<libc::ucred>());
 /// Has the sending of a descriptor over this socket fail, with `EPERM` at the sender, if the kernel can.
 /// What a listener accepts is the same from its first instant.
 pub(crate) fn refuse(socket: &impl AsFd) {
-    let off: libc::c_int = 0;
-    // SAFETY: the option is a `c_int`, of which the kernel reads as many bytes as it is told.
-    let _unknown_to_older_kernels = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            SO_PASSRIGHTS,
-            (&raw const off).cast(),
-            size_of_val(&off) as libc::socklen_t,
-        )
-    };
+    let _unknown_to_older_kernels = option::set(socket, libc::SOL_SOCKET, SO_PASSRIGHTS, 0);
 }
 
 /// Whether no descriptor ever comes over this socket.
 pub(crate) fn are_refused(socket: &impl AsFd) -> bool {
-    let mut on: libc::c_int = 1;
-    let mut length = size_of_val(&on) as libc::socklen_t;
-    // SAFETY: `on` has room for `length` bytes, and both outlive the call.
-    let failed = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            SO_PASSRIGHTS,
-            (&raw mut on).cast(),
-            &mut length,
-        )
-    };
-    failed == 0 && on == 0
+    option::get(socket, libc::SOL_SOCKET, SO_PASSRIGHTS).is_ok_and(|on| on == 0)
 }
 
 /// The number that most architectures have; elsewhere one that no kernel knows.

@@ -1,7 +1,8 @@
 //! Options of UDP sockets that neither `socket2` nor `rustix` has.
 
+use super::option::{self, get, set};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
 /// Has the kernel note beside each datagram, from now on, where it was sent to and its traffic class. A
@@ -71,58 +72,17 @@ pub(crate) fn has_gso(socket: impl AsFd) -> bool {
 /// How many datagrams the kernel has dropped for want of room in the socket's buffer: `SO_MEMINFO`, which
 /// costs no datagram anything, where `SO_RXQ_OVFL` adds to each.
 pub(crate) fn dropped(socket: impl AsFd) -> io::Result<u32> {
-    const AT: usize = libc::SK_MEMINFO_DROPS as usize;
-    let mut counts = [0_u32; AT + 1];
-    let mut length = size_of_val(&counts) as libc::socklen_t;
-    // SAFETY: `counts` has room for `length` bytes, and both outlive the call.
-    let failed = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            SO_MEMINFO,
-            counts.as_mut_ptr().cast(),
-            &mut length,
-        )
-    };
-    match failed {
-        0 if length as usize == size_of_val(&counts) => Ok(counts[AT]),
-        0 => Err(io::ErrorKind::Unsupported.into()),
-        _ => Err(io::Error::last_os_error()),
+    const AT: usize = 4 * libc::SK_MEMINFO_DROPS as usize;
+    let mut counts = [0; AT + 4];
+    let length = option::read(socket, libc::SOL_SOCKET, SO_MEMINFO, &mut counts)?;
+    match counts[..length].last_chunk() {
+        Some(count) if length == counts.len() => Ok(u32::from_ne_bytes(*count)),
+        _ => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 
 fn is_unknown(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOPROTOOPT | libc::EOPNOTSUPP))
-}
-
-fn set(socket: impl AsFd, level: i32, name: i32, value: libc::c_int) -> io::Result<()> {
-    // SAFETY: the option is a `c_int`, of which the kernel reads as many bytes as it is told.
-    let failed = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            level,
-            name,
-            (&raw const value).cast(),
-            size_of_val(&value) as libc::socklen_t,
-        )
-    };
-    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-fn get(socket: impl AsFd, level: i32, name: i32) -> io::Result<libc::c_int> {
-    let mut value: libc::c_int = 0;
-    let mut length = size_of_val(&value) as libc::socklen_t;
-    // SAFETY: `value` has room for `length` bytes, and both outlive the call.
-    let failed = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            level,
-            name,
-            (&raw mut value).cast(),
-            &mut length,
-        )
-    };
-    if failed == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The number that most architectures have; elsewhere one that no kernel knows.

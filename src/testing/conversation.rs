@@ -8,6 +8,7 @@ use crate::handler::{CloseReason, Handler, Side, Turn};
 use crate::limits::Limits;
 use crate::mailbox::{Bell, Mailbox};
 use crate::session::{Batch, Session, Spare};
+use crate::timers::LONGEST;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -351,6 +352,3 @@ const DRAINS_PER_TURN: usize = 4;
 
 /// A handler may find work for itself without end; what is left then waits for the next call.
 const TURNS_MAX: usize = 10_000;
-
-/// Longer than any test waits, shorter than what the clock can express.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);

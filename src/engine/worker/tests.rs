@@ -10,7 +10,7 @@ fn a_slot_stays_small() {
 }
 
 use crate::codec::Lines;
-use crate::engine::{Gate, Stop, Tally};
+use crate::engine::{Gate, Serve, Service, Stop, Tally};
 use crate::handler::{Context, Group, Handler, Line, OnSlow, Outcome, Remote};
 use crate::limits::Limits;
 use std::io::Write;
@@ -86,8 +86,8 @@ fn a_session_that_is_not_through_has_one_turn_more_and_not_several() {
 #[test]
 fn a_worker_waits_for_the_gate_and_not_for_a_time_that_is_past() {
     let mut worker = worker(1);
-    assert!(worker.common.gate.try_enter());
-    worker.doors = Doors::closed_until(Instant::now());
+    assert!(worker.common.gate.knock(Instant::now()).is_ok());
+    worker.close_doors(Some(Instant::now()));
     worker.desk.turn.now = Instant::now();
     worker.reopen();
     assert_eq!(worker.timeout(), None);
@@ -96,6 +96,32 @@ fn a_worker_waits_for_the_gate_and_not_for_a_time_that_is_past() {
     worker.poll.wait(Some(Duration::ZERO)).unwrap();
     assert_eq!(worker.poll.ready(), 1);
     assert_eq!(worker.timeout(), Some(Duration::ZERO));
+}
+
+/// A listener whose place in the poll cannot be had is played by a file, of which there is none.
+#[test]
+fn a_listener_without_a_place_in_the_poll_is_tried_again() {
+    let mut worker = worker(1);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let file = std::fs::File::open("/proc/self/status").unwrap();
+    let service = Service::new(Serve::Blocking(Arc::new(|_| Ok(()))));
+    let endpoint = "tcp://127.0.0.1:0".parse().unwrap();
+    let listening = Listening::new(file.into(), endpoint, service, None);
+    let token = worker.actors.insert(Actor::Listener(Box::new(listening)));
+    worker.listeners.push(token);
+    worker.close_doors(None);
+    worker.desk.turn.now = Instant::now();
+    worker.reopen();
+    assert_eq!((worker.doors.open, worker.common.tally.snapshot().accept_failed), (false, 1));
+    let pause = worker.timeout().unwrap();
+    assert!(pause > Duration::ZERO && pause <= Duration::from_millis(10), "{pause:?}");
+    let Some(Actor::Listener(listening)) = worker.actors.get_mut(token) else {
+        panic!("it is gone")
+    };
+    listening.socket = Arc::new(listener.into());
+    worker.desk.turn.now += Duration::from_millis(10);
+    worker.reopen();
+    assert!(worker.doors.open);
 }
 
 #[test]
