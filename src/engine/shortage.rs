@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Shortage {
     /// An episode has begun and has not ended. Without one, nothing here is locked.
     on: AtomicBool,
+    /// Those who wait are refused rather than left waiting.
+    refuses: bool,
     state: Mutex<State>,
 }
 
@@ -53,10 +55,10 @@ pub(super) struct Failure {
 impl Shortage {
     /// Only who refuses has use for a descriptor in reserve.
     pub(super) fn new(on_full: &OnFull) -> Shortage {
-        let waits = *on_full == OnFull::Wait;
-        let reserve = if waits { None } else { sys::io::event_counter().ok() };
+        let refuses = *on_full != OnFull::Wait;
+        let reserve = if refuses { sys::io::event_counter().ok() } else { None };
         let state = State { reserve, ..State::default() };
-        Shortage { on: AtomicBool::new(false), state: Mutex::new(state) }
+        Shortage { on: AtomicBool::new(false), refuses, state: Mutex::new(state) }
     }
 
     /// Whether to accept now. Who may is the only one until the pause is over.
@@ -117,8 +119,12 @@ impl Shortage {
         state.door.take()
     }
 
-    /// Does something with one descriptor more than there is, which must be closed again after it.
+    /// Does something with one descriptor more than there is, which must be closed again after it: if
+    /// those who wait are refused, and there was one to keep.
     pub(super) fn with_reserve(&self, act: impl FnOnce()) {
+        if !self.refuses {
+            return;
+        }
         let mut state = self.state();
         if let Some(reserve) = state.reserve.take() {
             drop(reserve);
@@ -160,6 +166,15 @@ mod tests {
         assert_eq!(shortage.may_try(later), Ok(()));
         assert!(shortage.may_try(later).is_err(), "the other one has its turn");
         assert_eq!(failed(&shortage, later), (later + 20 * MILLIS, false));
+    }
+
+    #[test]
+    fn only_who_refuses_has_a_reserve() {
+        for (on_full, expected) in [(OnFull::Wait, 0), (OnFull::Refuse, 3)] {
+            let (shortage, mut acts) = (Shortage::new(&on_full), 0);
+            (0..3).for_each(|_| shortage.with_reserve(|| acts += 1));
+            assert_eq!(acts, expected, "{on_full:?}");
+        }
     }
 
     #[test]
