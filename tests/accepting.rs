@@ -1,8 +1,10 @@
 //! Accepting: what becomes of those for whom there is no place, pausing, limits that change while a
 //! server runs, sources, shortages of descriptors and threads, and listeners that break.
 
+mod faults;
 mod matrix;
 
+use faults::Faults;
 use matrix::{Cell, Kind, PATIENCE, Wire, eventually, in_time, on_engines, on_kinds, stop};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -70,6 +72,22 @@ on_kinds! {
     a_broken_listener_ends_the_server_with_an_error
     [tcp4 Tcp4, tcp6 Tcp6, unix Unix, unix_seqpacket UnixSeqPacket]
 }
+on_kinds! {
+    an_error_of_one_connection_is_passed_over_at_once
+    [tcp4 Tcp4, tcp6 Tcp6, unix Unix, unix_seqpacket UnixSeqPacket]
+}
+on_kinds! {
+    a_shortage_of_any_kind_is_waited_for
+    [tcp4 Tcp4, tcp6 Tcp6, unix Unix, unix_seqpacket UnixSeqPacket]
+}
+on_kinds! {
+    who_waits_at_a_full_table_is_told_with_the_descriptor_in_reserve
+    [tcp4 Tcp4, tcp6 Tcp6, unix Unix, unix_seqpacket UnixSeqPacket]
+}
+on_kinds! {
+    an_error_of_the_listener_ends_the_server
+    [tcp4 Tcp4, tcp6 Tcp6, unix Unix, unix_seqpacket UnixSeqPacket]
+}
 
 // ---- Helpers ------------------------------------------------------------------------------------
 
@@ -92,14 +110,20 @@ enum Guest {
 
 impl Guest {
     fn new(cell: &Cell, server: &ServerHandle) -> Guest {
+        Guest::try_new(cell, server).expect("the server listens")
+    }
+
+    fn try_new(cell: &Cell, server: &ServerHandle) -> io::Result<Guest> {
         if cell.kind != Kind::UnixSeqPacket {
-            return Guest::Wire(cell.connect(server));
+            let wire = cell.dial(server)()?;
+            wire.patient();
+            return Ok(Guest::Wire(wire));
         }
         let at = matrix::address(server);
         let sockeye::addr::AnyAddr::Unix(at) = at else { panic!("a Unix endpoint") };
-        let socket = UnixSeqPacket::connect(&at).unwrap();
+        let socket = UnixSeqPacket::connect(&at)?;
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Guest::Records(socket)
+        Ok(Guest::Records(socket))
     }
 
     /// Sends a line. Whoever is refused may be gone already.
@@ -794,5 +818,142 @@ fn a_connection_without_a_thread_is_refused_and_the_server_lives() {
             drop(inside);
             stop(&server);
         }
+    }
+}
+
+// ---- Every error of accept ----------------------------------------------------------------------------
+
+// A worker may be within a call when the test sets a fault, and that call may take who comes next.
+
+/// A server whose calls of accept(2) fail as the test wishes, and one that it serves.
+fn faulty(
+    cell: &Cell,
+    test: &str,
+    on_full: OnFull,
+) -> Option<(ServerHandle, Guest, Notes, Faults)> {
+    let notes = Notes::default();
+    // Some clients stay until the end: nobody lingers for them.
+    let limits = limits(|limits| limits.linger_timeout = Duration::from_millis(1));
+    let server = cell.server().limits(limits).on_full(on_full).observer(notes.clone());
+    let (server, faults) = Faults::among(test, move || echo(server))?;
+    let inside = served(cell, &server);
+    Some((server, inside, notes, faults))
+}
+
+/// All that accept(2) says of the connection and not of the listener, and what is nobody's fault.
+fn an_error_of_one_connection_is_passed_over_at_once(cell: &Cell) {
+    let test = "an_error_of_one_connection_is_passed_over_at_once";
+    let Some((server, inside, notes, faults)) = faulty(cell, test, OnFull::Wait) else { return };
+    let errors = [
+        libc::ECONNABORTED,
+        libc::EINTR,
+        libc::EPROTO,
+        libc::EPERM,
+        libc::ETIMEDOUT,
+        libc::ENETDOWN,
+        libc::ENOPROTOOPT,
+        libc::EHOSTDOWN,
+        libc::ENONET,
+        libc::EHOSTUNREACH,
+        libc::EOPNOTSUPP,
+        libc::ENETUNREACH,
+    ];
+    for error in errors {
+        faults.once(error);
+        eventually("a call fails, and the next does not", || {
+            drop(served(cell, &server));
+            faults.counts().1 == 0
+        });
+    }
+    assert_eq!(faults.counts().0, errors.len() as u64);
+    let counters = server.counters();
+    assert_eq!((counters.accept_failed, counters.shortages), (0, 0), "{counters:?}");
+    assert_eq!((counters.refused.total(), notes.all()), (0, vec![]), "{counters:?}");
+    drop(inside);
+    stop(&server);
+}
+
+fn a_shortage_of_any_kind_is_waited_for(cell: &Cell) {
+    let test = "a_shortage_of_any_kind_is_waited_for";
+    for short in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
+        let began = Instant::now();
+        let Some((server, mut inside, notes, faults)) = faulty(cell, test, OnFull::Wait) else {
+            return;
+        };
+        faults.always(Some(short));
+        let mut waiting: Vec<Guest> = (0..3).map(|_| Guest::new(cell, &server)).collect();
+        waiting.iter_mut().for_each(|guest| guest.say("let me in"));
+        eventually("it has tried often", || {
+            assert_eq!(inside.ask("still").as_deref(), Some("still"));
+            faults.counts().0 >= 6
+        });
+        // After 10, 20, 40 and 80 ms it is every tenth of a second, however many loops there are.
+        let (failed, most) = (faults.counts().0, 5 + began.elapsed().as_millis() as u64 / 100);
+        assert!(failed <= most, "{failed} calls, at most {most}");
+        assert!(waiting.iter().filter(|guest| guest.has_heard()).count() <= 1);
+        assert_eq!(notes.all(), [format!("began at {}: {short}", server.local_endpoints()[0])]);
+        faults.always(None);
+        waiting.iter_mut().for_each(|guest| assert_eq!(guest.hear().as_deref(), Some("let me in")));
+        let counters = server.counters();
+        assert_eq!((counters.shortages, counters.refused.total()), (1, 0), "{counters:?}");
+        assert_eq!(counters.accept_failed, faults.counts().0, "{counters:?}");
+        assert_eq!(counters.accepted, 4, "{counters:?}");
+        drop((inside, waiting));
+        stop(&server);
+    }
+}
+
+/// The descriptor in reserve helps against a full table of the process or of the system, and against
+/// nothing else.
+fn who_waits_at_a_full_table_is_told_with_the_descriptor_in_reserve(cell: &Cell) {
+    let test = "who_waits_at_a_full_table_is_told_with_the_descriptor_in_reserve";
+    for (short, tells) in [(libc::EMFILE, true), (libc::ENFILE, true), (libc::ENOBUFS, false)] {
+        let busy = OnFull::reply("busy\n");
+        let Some((server, inside, _, faults)) = faulty(cell, test, busy) else { return };
+        faults.every_other(short);
+        let told = || {
+            let mut guest = Guest::new(cell, &server);
+            guest.say("let me in");
+            let told = guest.hear().unwrap();
+            assert!(told == "busy" || told == "let me in", "{told}");
+            told == "busy"
+        };
+        // Another worker may be ahead of the one that was refused.
+        if tells {
+            eventually("one is told", told);
+        } else {
+            assert!((0..5).all(|_| !told()));
+        }
+        faults.always(None);
+        let counters = server.counters();
+        assert!(counters.accept_failed >= 1 && counters.shortages == 1, "{counters:?}");
+        assert_eq!(counters.refused.no_descriptor, u64::from(tells), "{counters:?}");
+        assert_eq!(counters.refused.total(), u64::from(tells), "{counters:?}");
+        drop((served(cell, &server), inside));
+        stop(&server);
+    }
+}
+
+fn an_error_of_the_listener_ends_the_server(cell: &Cell) {
+    let test = "an_error_of_the_listener_ends_the_server";
+    for broken in [libc::EBADF, libc::EINVAL, libc::ENOTSOCK, libc::EFAULT] {
+        let Some((server, mut inside, _, faults)) = faulty(cell, test, OnFull::Wait) else {
+            return;
+        };
+        faults.always(Some(broken));
+        let mut waiting = Vec::new();
+        eventually("it stops", || {
+            waiting.extend(Guest::try_new(cell, &server));
+            server.is_stopping()
+        });
+        let waiter = server.clone();
+        let error = in_time("join", move || waiter.join()).unwrap_err();
+        assert_eq!(error.operation(), "accept on", "{error}");
+        assert_eq!(error.endpoint(), server.local_endpoints()[0].to_string());
+        assert_eq!(error.io_error().raw_os_error(), Some(broken), "{error}");
+        assert_eq!(inside.hear(), None);
+        // One more may have come in.
+        let counters = server.counters();
+        assert_eq!(counters.closed.finished, counters.accepted, "{counters:?}");
     }
 }

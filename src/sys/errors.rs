@@ -17,14 +17,13 @@ pub(crate) enum AfterError {
 }
 
 /// Sorts the errors of accept(2). Linux hands errors of the new connection's network to accept, so
-/// what is not known to be about us is about the peer.
+/// what is not known to be about us is about the peer: `EOPNOTSUPP` too, because a socket that cannot
+/// accept does not get here.
 pub(crate) fn after_accept(error: &io::Error) -> AfterError {
     match errno(error) {
         Some(Errno::AGAIN) => AfterError::Wait,
         Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => AfterError::BackOff,
-        Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP | Errno::FAULT) => {
-            AfterError::GiveUp
-        }
+        Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::FAULT) => AfterError::GiveUp,
         _ => AfterError::Next,
     }
 }
@@ -97,6 +96,7 @@ mod tests {
             Errno::NONET,
             Errno::HOSTUNREACH,
             Errno::NETUNREACH,
+            Errno::OPNOTSUPP,
         ];
         for errno in of_one_connection {
             assert_eq!(after(errno), AfterError::Next, "{errno:?}");
@@ -105,7 +105,7 @@ mod tests {
             assert_eq!(after(errno), AfterError::BackOff, "{errno:?}");
         }
         assert_eq!(after(Errno::AGAIN), AfterError::Wait);
-        for errno in [Errno::BADF, Errno::INVAL, Errno::NOTSOCK, Errno::OPNOTSUPP] {
+        for errno in [Errno::BADF, Errno::INVAL, Errno::NOTSOCK, Errno::FAULT] {
             assert_eq!(after(errno), AfterError::GiveUp, "{errno:?}");
         }
     }
