@@ -13,9 +13,10 @@ use super::sources::Sources;
 use crate::addr::Peer;
 use crate::limits::Limits;
 use crate::mailbox::Bell;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 /// Counts connections in and out. Whoever finds it closed stops accepting, so that clients wait in

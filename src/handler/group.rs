@@ -12,9 +12,9 @@ use super::letter::{Frame, Ledger, Letter, Line, Members, OnSlow, Publication, S
 use super::remote::Remote;
 use crate::codec::Codec;
 use crate::mailbox::Mailbox;
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Sessions that are spoken to together: the people in a room of a chat, the subscribers of a ticker.
