@@ -9,6 +9,7 @@ use matrix::{
 use sockeye::ErrorKind;
 use sockeye::client::{Client, Framed};
 use sockeye::codec::{Codec, Fixed, Lines};
+use sockeye::engine::Threads;
 use sockeye::handler::{CloseReason, Context, Handler, Outcome};
 use sockeye::limits::Limits;
 use sockeye::server::ServerHandle;
@@ -471,6 +472,49 @@ fn waits_for_the_whole_frame<C: Codec>(mut client: Framed<C>) {
     assert_eq!(client.receive().map(drop).unwrap_err().kind(), ErrorKind::TimedOut);
     client.set_timeout(Some(Duration::from_nanos(1)));
     assert_eq!(client.receive().map(drop).unwrap_err().kind(), ErrorKind::TimedOut);
+}
+
+/// Each of the slow sends a byte now and then, as slowly as it can without being told.
+#[test]
+fn who_comes_when_slow_ones_have_every_thread_waits_no_longer_than_their_limit() {
+    const PLACES: usize = 16;
+    at_a_pace(Duration::from_millis(300), |pace| {
+        let mut limits = Limits::strict();
+        limits.first_message_timeout = Some(pace.limit);
+        let cell = Cell::new("threads", matrix::Kind::Tcp4);
+        let server = cell.server().engine(Threads::at_most(PLACES)).limits(limits);
+        let echo = |line: &str, cx: &mut Context<'_, Lines>| cx.send(line);
+        let server = server.codec(Lines::default()).serve(echo).unwrap();
+        pace.step();
+        let mut slow: Vec<_> = (0..PLACES).map(|_| cell.connect(&server)).collect();
+        slow.iter_mut().for_each(|client| client.say("x"));
+        eventually("every thread is taken", || server.counters().open == PLACES as u64);
+        pace.rest();
+        let mut honest = cell.connect(&server);
+        honest.say("hello\n");
+        let came = Instant::now();
+        let feeder = {
+            let mut slow: Vec<_> = slow.iter().map(|client| client.try_clone()).collect();
+            std::thread::spawn(move || {
+                // Until all are closed, or for much longer than they may last.
+                for _ in 0..PLACES * 200 {
+                    slow.retain_mut(|client| client.write_all(b"x").is_ok());
+                    std::thread::sleep(Duration::from_millis(1));
+                    if slow.is_empty() {
+                        break;
+                    }
+                }
+            })
+        };
+        assert_eq!(honest.hear().unwrap(), "hello");
+        // Late by what the machine needs; another round of slow ones would be as long again.
+        assert!(came.elapsed() < pace.limit * 2, "{:?}", came.elapsed());
+        eventually("the slow are gone", || server.counters().open == 1);
+        assert_eq!(server.counters().closed.first_message_timeout, PLACES as u64);
+        feeder.join().unwrap();
+        drop((slow, honest));
+        stop_after(&server);
+    });
 }
 
 #[test]
