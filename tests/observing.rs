@@ -413,7 +413,7 @@ mod logged {
         for engine in AnyEngine::all() {
             BOOK.0.lock().unwrap().clear();
             let server = Server::tcp("127.0.0.1:0")
-                .engine(engine)
+                .engine(engine.clone())
                 .observer(Log::default())
                 .codec(Lines::default())
                 .serve(|line: &str, _: &mut Context<'_, Lines>| -> sockeye::handler::Outcome {
@@ -434,7 +434,7 @@ mod logged {
             assert_eq!(client.rest(), "");
             stop(&server);
             drop(server);
-            log_of_a_peer_with_a_bad_name(engine.clone());
+            log_of_a_peer_with_a_bad_name(engine);
             let book = BOOK.0.lock().unwrap();
             assert!(book.iter().all(|(level, _)| *level >= Level::Warn), "{book:?}");
             let failed: Vec<_> = book.iter().filter(|(level, _)| *level == Level::Warn).collect();
