@@ -26,6 +26,8 @@ mod slots;
 mod sources;
 mod stop;
 mod stream;
+#[cfg(all(test, loom))]
+mod tests;
 mod thread;
 mod threads;
 mod warden;

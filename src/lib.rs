@@ -116,6 +116,7 @@ mod poll;
 pub mod server;
 mod session;
 pub mod socket;
+mod sync;
 mod sys;
 pub mod testing;
 mod timers;

@@ -387,6 +387,24 @@ mod logged {
         fn flush(&self) {}
     }
 
+    /// Whoever sends a datagram over a Unix socket has chosen its own name.
+    fn log_of_a_peer_with_a_bad_name(engine: AnyEngine) {
+        let dir = matrix::Dir::new();
+        let server = Server::on(format!("unix+dgram://{}", dir.0.join("s").display()))
+            .engine(engine)
+            .observer(Log::default())
+            .codec(Lines::default())
+            .serve(|_: &str, _: &mut Context<'_, Lines>| -> sockeye::handler::Outcome {
+                Err("no answer".into())
+            })
+            .unwrap();
+        let name = dir.0.join("eve\n\u{1b}[2J\u{202e}root");
+        let client = std::os::unix::net::UnixDatagram::bind(name).unwrap();
+        client.send_to(b"hello", dir.0.join("s")).unwrap();
+        eventually("it failed", || server.counters().closed.handler == 1);
+        stop(&server);
+    }
+
     /// One test, because the logger is one.
     #[test]
     fn a_log_has_no_error_for_a_reset_nothing_raw_and_no_flood() {
@@ -395,7 +413,7 @@ mod logged {
         for engine in AnyEngine::all() {
             BOOK.0.lock().unwrap().clear();
             let server = Server::tcp("127.0.0.1:0")
-                .engine(engine)
+                .engine(engine.clone())
                 .observer(Log::default())
                 .codec(Lines::default())
                 .serve(|line: &str, _: &mut Context<'_, Lines>| -> sockeye::handler::Outcome {
@@ -416,11 +434,13 @@ mod logged {
             assert_eq!(client.rest(), "");
             stop(&server);
             drop(server);
+            log_of_a_peer_with_a_bad_name(engine);
             let book = BOOK.0.lock().unwrap();
             assert!(book.iter().all(|(level, _)| *level >= Level::Warn), "{book:?}");
             let failed: Vec<_> = book.iter().filter(|(level, _)| *level == Level::Warn).collect();
-            assert_eq!(failed.len(), 1, "{book:?}");
+            assert_eq!(failed.len(), 2, "{book:?}");
             assert!(failed[0].1.contains(r"\u{1b}[2J\u{202e}\u{0}eve\rroot"), "{book:?}");
+            assert!(failed[1].1.contains("eve") && failed[1].1.contains("no answer"), "{book:?}");
             for (_, line) in book.iter() {
                 assert!(!line.chars().any(|c| c.is_control() || c == '\u{202e}'), "{line:?}");
             }

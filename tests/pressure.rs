@@ -5,17 +5,24 @@
 
 mod matrix;
 
-use matrix::{Dir, PATIENCE, eventually};
+use matrix::{Cell, Dir, ENGINES, Kind, PATIENCE, eventually, stop};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use sockeye::addr::Peer;
 use sockeye::codec::{Codec, Edge, Found, FrameError, Lines};
 use sockeye::engine::{AnyEngine, Events, Threads};
 use sockeye::handler::{Context, Handler, Outcome, Remote};
+use sockeye::observer::Observer;
 use sockeye::server::Server;
-use sockeye::socket::{TcpListener, UnixStream};
+use sockeye::socket::{AnyStream, Options, TcpListener, UnixStream};
+use std::collections::BTreeSet;
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
-use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -318,4 +325,198 @@ fn a_codec_that_empties_the_output_ends_its_own_session_only() {
     let report = server.join().unwrap();
     two.expect("the worker is alive");
     assert_eq!(report.counters.closed.panicked, 1);
+}
+
+// ---- Those who are idle ---------------------------------------------------------------------------
+
+/// How many of its peers did not read, and how many do again.
+#[derive(Clone, Default)]
+struct Flow(Arc<[AtomicUsize; 2]>);
+
+impl Flow {
+    fn count(&self) -> [usize; 2] {
+        [0, 1].map(|index| self.0[index].load(Ordering::SeqCst))
+    }
+}
+
+impl Observer for Flow {
+    fn stalled(&self, _: &Peer, _: usize) {
+        self.0[0].fetch_add(1, Ordering::SeqCst);
+    }
+    fn flowed(&self, _: &Peer) {
+        self.0[1].fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// The epoll descriptors of the process.
+fn epolls() -> Vec<String> {
+    let mut epolls = Vec::new();
+    for entry in fs::read_dir("/proc/self/fd").unwrap().flatten() {
+        let target = fs::read_link(entry.path()).unwrap_or_default();
+        if target.to_string_lossy().contains("[eventpoll]") {
+            epolls.push(entry.file_name().into_string().unwrap());
+        }
+    }
+    epolls
+}
+
+/// How many sockets all epolls wait to write to: see proc_pid_fdinfo(5).
+fn waits_to_write() -> usize {
+    const EPOLLOUT: u32 = 4;
+    let infos =
+        epolls().into_iter().map(|fd| fs::read_to_string(format!("/proc/self/fdinfo/{fd}")));
+    let infos: String = infos.flatten().collect();
+    let events = infos.lines().filter(|line| line.starts_with("tfd:")).map(|line| {
+        let mut words = line.split_whitespace().skip_while(|word| *word != "events:");
+        u32::from_str_radix(words.nth(1).expect("events"), 16).unwrap()
+    });
+    events.filter(|events| events & EPOLLOUT != 0).count()
+}
+
+/// What the threads of servers have done: how often each was switched, and how long it ran.
+fn work_done() -> Vec<String> {
+    let mut work = Vec::new();
+    for task in fs::read_dir("/proc/self/task").unwrap().flatten() {
+        let read = |file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        if read("comm").starts_with("sockeye") {
+            let status = read("status");
+            let switches = status.lines().filter(|line| line.contains("ctxt_switches"));
+            let ticks: Vec<String> = read("stat")
+                .rsplit(')')
+                .next()
+                .unwrap()
+                .split_whitespace()
+                .skip(11)
+                .take(2)
+                .map(str::to_owned)
+                .collect();
+            work.push(format!("{:?} {ticks:?}", switches.collect::<Vec<_>>()));
+        }
+    }
+    work
+}
+
+#[test]
+fn idle_connections_cost_nothing_once_their_output_is_read() {
+    const CLIENTS: usize = 100;
+    const REPLY: usize = 500_000;
+    let _turn = my_turn();
+    for engine in ENGINES {
+        for kind in [Kind::Tcp4, Kind::Tcp6, Kind::Unix, Kind::Memory] {
+            let (cell, flow) = (Cell::new(engine, kind), Flow::default());
+            let small = Options::new().send_buffer(16 * 1024);
+            let server = cell.server().observer(flow.clone());
+            let server = if kind == Kind::Memory { server } else { server.options(small) };
+            let server = server
+                .codec(Lines::at_most(REPLY))
+                .serve(|_: &str, cx: &mut Context<'_, Lines>| cx.send(&"x".repeat(REPLY - 1)))
+                .unwrap();
+            let mut clients: Vec<_> = (0..CLIENTS).map(|_| cell.connect(&server)).collect();
+            clients.iter_mut().for_each(|client| client.say("much\n"));
+            eventually("all wait for their peers", || flow.count() == [CLIENTS, 0]);
+            let polled = engine != "threads" && kind != Kind::Memory;
+            assert_eq!(waits_to_write(), if polled { CLIENTS } else { 0 }, "{engine} {kind:?}");
+            let mut reply = vec![0; REPLY];
+            clients.iter_mut().for_each(|client| client.read_exact(&mut reply).unwrap());
+            eventually("all have it", || flow.count() == [CLIENTS, CLIENTS]);
+            eventually("nobody waits to write", || waits_to_write() == 0);
+            // Who spins or wakes by the clock never comes to rest.
+            eventually("all threads are at rest", || {
+                let before = work_done();
+                assert!(before.len() >= if engine == "threads" { CLIENTS } else { 1 });
+                thread::sleep(Duration::from_millis(300));
+                work_done() == before
+            });
+            clients.iter_mut().for_each(|client| client.say("once more\n"));
+            clients.iter_mut().for_each(|client| client.read_exact(&mut reply).unwrap());
+            drop(clients);
+            stop(&server);
+        }
+    }
+}
+
+fn sockets() -> BTreeSet<i32> {
+    let entries = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let is_socket = |entry: &fs::DirEntry| {
+        fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket:"))
+    };
+    let name = |entry: fs::DirEntry| entry.file_name().to_str().unwrap().parse().unwrap();
+    entries.filter(is_socket).map(name).collect()
+}
+
+/// What a child has that was forked, without a child.
+fn duplicate(number: i32) -> OwnedFd {
+    let this = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+    pidfd_getfd(this, number, PidfdGetfdFlags::empty()).unwrap()
+}
+
+#[test]
+fn a_connection_that_a_child_or_the_program_keeps_costs_no_processor_after_its_end() {
+    let _turn = my_turn();
+    let echo = |line: &str, cx: &mut Context<'_, Lines>| cx.send(line);
+    for engine in ["threads", "events_1"] {
+        // Where descriptors may come, the engine polls in another way.
+        for (kind, adopted, descriptors) in [
+            (Kind::Tcp4, false, false),
+            (Kind::Unix, false, false),
+            (Kind::Unix, false, true),
+            (Kind::UnixSeqPacket, false, false),
+            (Kind::UnixSeqPacket, false, true),
+            (Kind::Tcp4, true, false),
+            (Kind::Unix, true, false),
+        ] {
+            let cell = Cell::new(engine, kind);
+            let server = cell.server();
+            let server = if descriptors { server.descriptors(true) } else { server };
+            let server = server.codec(Lines::default()).serve(echo).unwrap();
+            let before = sockets();
+            let (kept, client): (OwnedFd, OwnedFd) = match (kind, adopted) {
+                (Kind::Tcp4, true) => {
+                    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                    let (stream, _) = listener.accept().unwrap();
+                    let kept = stream.try_clone().unwrap();
+                    server.adopt(stream, Lines::default(), echo).unwrap();
+                    (kept.into(), client.into())
+                }
+                (_, true) => {
+                    let (ours, client) = UnixStream::pair().unwrap();
+                    let kept = ours.try_clone().unwrap();
+                    server.adopt(AnyStream::from(ours), Lines::default(), echo).unwrap();
+                    (kept.into(), client.into())
+                }
+                _ => {
+                    let client: OwnedFd = match kind {
+                        Kind::Tcp4 => match cell.connect(&server) {
+                            matrix::Wire::Tcp(stream) => stream.into(),
+                            _ => unreachable!(),
+                        },
+                        Kind::Unix => match cell.connect(&server) {
+                            matrix::Wire::Unix(stream) => stream.into(),
+                            _ => unreachable!(),
+                        },
+                        _ => match cell.post(&server) {
+                            matrix::Post::Record(socket) => socket.into(),
+                            _ => unreachable!(),
+                        },
+                    };
+                    use std::os::fd::AsRawFd;
+                    let number = client.as_raw_fd();
+                    eventually("it is accepted", || server.counters().open == 1);
+                    let new: Vec<i32> = sockets().difference(&before).copied().collect();
+                    let theirs = new.into_iter().find(|fd| *fd != number).expect("a socket");
+                    (duplicate(theirs), client)
+                }
+            };
+            eventually("it is open", || server.counters().open == 1);
+            // The end of the stream, and for the kernel nobody has closed it.
+            socket2::SockRef::from(&client).shutdown(std::net::Shutdown::Both).unwrap();
+            drop(client);
+            eventually("it is over", || server.counters().open == 0);
+            let load = load_in_the_end();
+            assert!(load < BUSY, "{engine} {kind:?} {adopted} {descriptors}: {load} busy");
+            drop(kept);
+            stop(&server);
+        }
+    }
 }

@@ -190,22 +190,73 @@ fn stays_full(remote: &Remote<Lines>, wakes: &AtomicUsize, line: &str, sent: &mu
     true
 }
 
-fn wakes_are_merged_and_none_is_lost(cell: &Cell) {
-    const WAKES: usize = 100_000;
-    let Reached { server, remotes, wakes, .. } = reachable(cell);
-    let mut client = cell.connect(&server);
-    let remote = next(&remotes);
-    (0..WAKES).for_each(|_| remote.wake());
-    // A wake is not lost behind any other: after the last one, the session was woken once more.
-    remote.send("done").unwrap();
-    assert_eq!(client.hear().unwrap(), "done");
-    let woken = wakes.load(Ordering::SeqCst);
-    assert!((1..WAKES).contains(&woken), "woken {woken} times");
-    for _ in 0..1000 {
-        let before = wakes.load(Ordering::SeqCst);
-        remote.wake();
-        eventually("it wakes", || wakes.load(Ordering::SeqCst) > before);
+/// Notes at each wake what had been asked for by then.
+struct Woken {
+    remotes: mpsc::Sender<Remote<Lines>>,
+    asked: Arc<AtomicUsize>,
+    seen: Arc<AtomicUsize>,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Handler<Lines> for Woken {
+    fn on_open(&mut self, cx: &mut Context<'_, Lines>) -> Outcome {
+        self.remotes.send(cx.remote())?;
+        Ok(())
     }
+    fn on_frame(&mut self, line: &str, cx: &mut Context<'_, Lines>) -> Outcome {
+        cx.send(line);
+        Ok(())
+    }
+    fn on_wake(&mut self, _: &mut Context<'_, Lines>) -> Outcome {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        self.seen.store(self.asked.load(Ordering::SeqCst), Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+fn wakes_are_merged_and_none_is_lost(cell: &Cell) {
+    const THREADS: usize = 8;
+    const EACH: usize = 5_000;
+    let (remotes_in, remotes) = mpsc::channel();
+    let counts = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
+    let [asked, seen, calls] = counts.clone();
+    let server = cell
+        .server()
+        .codec(Lines::default())
+        .serve_with(move |_| {
+            let [asked, seen, calls] = counts.clone();
+            Woken { remotes: remotes_in.clone(), asked, seen, calls }
+        })
+        .unwrap();
+    let client = cell.connect(&server);
+    let remote = next(&remotes);
+    // In bursts, so that the session falls asleep between them; the last wake of each is the one that
+    // nothing comes after.
+    for burst in 1..=20 {
+        let wakers: Vec<_> = (0..THREADS)
+            .map(|_| {
+                let (remote, asked) = (remote.clone(), asked.clone());
+                thread::spawn(move || {
+                    for _ in 0..EACH / 20 {
+                        asked.fetch_add(1, Ordering::SeqCst);
+                        remote.wake();
+                    }
+                })
+            })
+            .collect();
+        wakers.into_iter().for_each(|waker| waker.join().unwrap());
+        let all = burst * THREADS * (EACH / 20);
+        eventually("all is seen", || seen.load(Ordering::SeqCst) == all);
+    }
+    assert!(calls.load(Ordering::SeqCst) <= THREADS * EACH);
+    // Two at once, without a pause between them, are one.
+    let before = calls.load(Ordering::SeqCst);
+    (0..10_000).for_each(|_| remote.wake());
+    asked.fetch_add(1, Ordering::SeqCst);
+    remote.wake();
+    eventually("all is seen", || seen.load(Ordering::SeqCst) == asked.load(Ordering::SeqCst));
+    let calls = calls.load(Ordering::SeqCst) - before;
+    assert!(calls < 10_000, "woken {calls} times");
     drop(client);
     stop(&server);
 }

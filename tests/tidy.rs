@@ -66,6 +66,7 @@ const TABLE: &[Row] = &[
     row("sys",     Io,     "GROUND",                                           "rustix libc socket2 io_uring"),
     row("contain", Ground, "",                                                 ""),
     row("error",   Ground, "addr",                                             "thiserror"),
+    row("sync",    Ground, "",                                                 ""),
     row("descriptors", Ground, "",                                             ""),
     row("addr",    Ground, "",                                                 ""),
 ];

@@ -9,13 +9,16 @@ use matrix::{
 use sockeye::ErrorKind;
 use sockeye::client::{Client, Framed};
 use sockeye::codec::{Codec, Fixed, Lines};
+use sockeye::engine::Threads;
 use sockeye::handler::{CloseReason, Context, Handler, Outcome};
 use sockeye::limits::Limits;
 use sockeye::server::ServerHandle;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 on_streams! {
@@ -471,6 +474,48 @@ fn waits_for_the_whole_frame<C: Codec>(mut client: Framed<C>) {
     assert_eq!(client.receive().map(drop).unwrap_err().kind(), ErrorKind::TimedOut);
     client.set_timeout(Some(Duration::from_nanos(1)));
     assert_eq!(client.receive().map(drop).unwrap_err().kind(), ErrorKind::TimedOut);
+}
+
+/// The slow send bytes all the time, and never the end of a line.
+#[test]
+fn who_comes_when_slow_ones_have_every_thread_waits_no_longer_than_their_limit() {
+    const PLACES: usize = 16;
+    at_a_pace(Duration::from_millis(300), |pace| {
+        let mut limits = Limits::strict();
+        limits.first_message_timeout = Some(pace.limit);
+        let cell = Cell::new("threads", matrix::Kind::Tcp4);
+        let server = cell.server().engine(Threads::at_most(PLACES)).limits(limits);
+        let echo = |line: &str, cx: &mut Context<'_, Lines>| cx.send(line);
+        let server = server.codec(Lines::default()).serve(echo).unwrap();
+        pace.step();
+        let mut slow: Vec<_> = (0..PLACES).map(|_| cell.connect(&server)).collect();
+        slow.iter_mut().for_each(|client| client.say("x"));
+        eventually("every thread is taken", || server.counters().open == PLACES as u64);
+        pace.rest();
+        let mut honest = cell.connect(&server);
+        honest.say("hello\n");
+        let came = Instant::now();
+        let served = Arc::new(AtomicBool::new(false));
+        let feeder = {
+            let mut slow: Vec<_> = slow.iter().map(|client| client.try_clone()).collect();
+            let served = served.clone();
+            thread::spawn(move || {
+                while !served.load(Ordering::SeqCst) {
+                    slow.retain_mut(|client| client.write_all(b"x").is_ok());
+                    thread::sleep(Duration::from_millis(1));
+                }
+            })
+        };
+        assert_eq!(honest.hear().unwrap(), "hello");
+        served.store(true, Ordering::SeqCst);
+        // And what the machine needs.
+        assert!(came.elapsed() < pace.limit * 5, "{:?}", came.elapsed());
+        eventually("the slow are gone", || server.counters().open == 1);
+        assert_eq!(server.counters().closed.first_message_timeout, PLACES as u64);
+        feeder.join().unwrap();
+        drop((slow, honest));
+        stop_after(&server);
+    });
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! Accepting, the same for every acceptor: one connection, and the pace.
 
-use super::gate::Entry;
 use super::refuse::Leaving;
 use super::{Common, Listening, MemoryListening, Tally};
 use crate::addr::Peer;
@@ -62,7 +61,7 @@ impl Common {
         };
         Tally::add(&self.tally.accepted);
         let peer = Peer::from_addr(listening.transport, from.to_canonical());
-        if entry == Entry::Full {
+        if !self.gate.sit_down(entry) {
             self.goes_well(now);
             self.refuse(socket, peer.as_ref(), Refusal::Full, leaving, now);
             return Accepted::Settled;
@@ -167,7 +166,7 @@ impl Common {
             return Accepted::Nobody;
         };
         Tally::add(&self.tally.accepted);
-        if entry == Entry::Full {
+        if !self.gate.sit_down(entry) {
             self.goes_well(now);
             self.refuse_memory(&socket, Refusal::Full);
             return Accepted::Settled;

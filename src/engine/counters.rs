@@ -3,9 +3,10 @@
 use crate::addr::Peer;
 use crate::handler::CloseReason;
 use crate::observer::{Refusal, Watch};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed, fence};
+use crate::sync::{Condvar, Mutex};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed, fence};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 /// A snapshot of what a server has done since it started.

@@ -1,9 +1,9 @@
 //! The gate: who may come in, and when.
 //!
 //! ```text
-//!   knock ──► In        accept, and serve it
-//!         ──► Full      accept, and refuse it (only if the server refuses rather than lets wait)
-//!         ──► Err(..)   leave the listeners alone: until somebody leaves, or until a time
+//!   knock ──► Seated     accept, and serve it
+//!         ──► Unseated   accept, sit down: serve it, or refuse it (only if the server refuses)
+//!         ──► Err(..)    leave the listeners alone: until somebody leaves, or until a time
 //! ```
 
 use super::accept::Pace;
@@ -13,9 +13,10 @@ use super::sources::Sources;
 use crate::addr::Peer;
 use crate::limits::Limits;
 use crate::mailbox::Bell;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 /// Counts connections in and out. Whoever finds it closed stops accepting, so that clients wait in
@@ -42,11 +43,14 @@ struct Settings {
     paused: bool,
 }
 
-/// What a connection may do that is about to be accepted.
+/// Of whoever is about to accept a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
-    In,
-    Full,
+    /// A place is kept.
+    Seated,
+    /// One of so many is to be taken by [`Gate::sit_down`] when somebody came: a server that refuses must
+    /// not keep places for nobody, or another of its acceptors would find it full.
+    Unseated(usize),
 }
 
 impl Gate {
@@ -92,13 +96,14 @@ impl Gate {
     }
 
     /// Before an accept. An error means to leave the listeners alone: until that time, or until the
-    /// gate [has room](Gate::has_room). Who is in has to [`leave`](Gate::leave).
+    /// gate [has room](Gate::has_room).
     pub(crate) fn knock(&self, now: Instant) -> Result<Entry, Option<Instant>> {
         let places = self.places();
-        let entry = if self.enter(places) { Entry::In } else { Entry::Full };
-        if entry == Entry::Full && self.makes_wait(places) {
-            return Err(None);
-        }
+        let entry = match self.makes_wait(places) {
+            true if !self.enter(places) => return Err(None),
+            true => Entry::Seated,
+            false => Entry::Unseated(places),
+        };
         if let Some(Err(until)) = self.pace.as_ref().map(|pace| pace.take(now)) {
             self.withdraw(entry);
             return Err(Some(until));
@@ -110,6 +115,15 @@ impl Gate {
         Ok(entry)
     }
 
+    /// After a knock, when somebody came: whether there is a place. Who has one has to
+    /// [`leave`](Gate::leave).
+    pub(crate) fn sit_down(&self, entry: Entry) -> bool {
+        match entry {
+            Entry::Seated => true,
+            Entry::Unseated(places) => self.enter(places),
+        }
+    }
+
     /// After a knock, when nobody came.
     pub(crate) fn nobody_came(&self, entry: Entry) {
         if let Some(pace) = &self.pace {
@@ -119,7 +133,7 @@ impl Gate {
     }
 
     fn withdraw(&self, entry: Entry) {
-        if entry == Entry::In {
+        if entry == Entry::Seated {
             self.leave();
         }
     }
@@ -209,6 +223,11 @@ mod tests {
     use super::*;
     use crate::addr::Endpoint;
 
+    /// Somebody comes: whether there is a place.
+    fn comes(gate: &Gate, now: Instant) -> Result<bool, Option<Instant>> {
+        gate.knock(now).map(|entry| gate.sit_down(entry))
+    }
+
     #[test]
     fn a_lower_number_sends_nobody_away_and_a_higher_one_lets_in() {
         let gate = Gate::new(2);
@@ -218,19 +237,37 @@ mod tests {
         gate.leave();
         assert_eq!((gate.knock(now), gate.inside()), (Err(None), 1));
         gate.set_connections_max(2);
-        assert_eq!(gate.knock(now), Ok(Entry::In));
+        assert_eq!(gate.knock(now), Ok(Entry::Seated));
     }
 
     #[test]
     fn who_refuses_makes_wait_only_while_it_is_paused() {
         let gate = Gate::new(1).with(&Limits::default(), OnFull::Refuse);
         let now = Instant::now();
-        assert_eq!((gate.knock(now), gate.knock(now)), (Ok(Entry::In), Ok(Entry::Full)));
+        assert_eq!((comes(&gate, now), comes(&gate, now)), (Ok(true), Ok(false)));
         gate.pause(true);
         gate.set_connections_max(5);
-        assert_eq!((gate.knock(now), gate.has_room()), (Err(None), false));
+        assert_eq!((comes(&gate, now), gate.has_room()), (Err(None), false));
         gate.pause(false);
-        assert_eq!((gate.knock(now), gate.inside()), (Ok(Entry::In), 2));
+        assert_eq!((comes(&gate, now), gate.inside()), (Ok(true), 2));
+    }
+
+    #[test]
+    fn who_refuses_keeps_no_place_for_nobody() {
+        let gate = Gate::new(1).with(&Limits::default(), OnFull::Refuse);
+        let now = Instant::now();
+        let in_vain = gate.knock(now).expect("open");
+        assert_eq!(comes(&gate, now), Ok(true), "another acceptor finds the place free");
+        gate.nobody_came(in_vain);
+        assert_eq!((gate.inside(), comes(&gate, now)), (1, Ok(false)));
+    }
+
+    #[test]
+    fn a_pause_refuses_nobody_who_is_being_accepted() {
+        let gate = Gate::new(1).with(&Limits::default(), OnFull::Refuse);
+        let entry = gate.knock(Instant::now()).expect("open");
+        gate.pause(true);
+        assert!(gate.sit_down(entry));
     }
 
     #[test]
@@ -238,9 +275,9 @@ mod tests {
         let limits = Limits { accepts_per_second_max: Some(1), ..Limits::default() };
         let gate = Gate::new(5).with(&limits, OnFull::Wait);
         let now = Instant::now();
-        assert_eq!(gate.knock(now), Ok(Entry::In));
+        assert_eq!(gate.knock(now), Ok(Entry::Seated));
         let until = gate.knock(now).unwrap_err().expect("a time");
-        assert_eq!((gate.inside(), gate.knock(until)), (1, Ok(Entry::In)));
+        assert_eq!((gate.inside(), gate.knock(until)), (1, Ok(Entry::Seated)));
     }
 
     #[test]
@@ -254,7 +291,7 @@ mod tests {
             assert_eq!(gate.knock(now), Err(Some(pause)));
         }
         gate.shortage.succeeded(now);
-        assert_eq!((gate.knock(now), gate.knock(now)), (Ok(Entry::In), Ok(Entry::In)));
+        assert_eq!((gate.knock(now), gate.knock(now)), (Ok(Entry::Seated), Ok(Entry::Seated)));
         assert_eq!(gate.inside(), 2);
     }
 
@@ -262,6 +299,6 @@ mod tests {
     fn no_places_are_one() {
         let gate = Gate::new(0).with(&Limits::default(), OnFull::Refuse);
         let now = Instant::now();
-        assert_eq!((gate.knock(now), gate.knock(now)), (Ok(Entry::In), Ok(Entry::Full)));
+        assert_eq!((comes(&gate, now), comes(&gate, now)), (Ok(true), Ok(false)));
     }
 }

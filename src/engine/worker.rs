@@ -337,7 +337,9 @@ impl Worker {
                 if stream.session.wants_reset() {
                     let _ = sys::io::reset_on_close(stream.socket.as_fd());
                 }
-                if stream.adopted {
+                // Whoever else has the socket, the program or a child, would keep it in the poll. At
+                // an edge that is reported once, to nobody.
+                if stream.adopted || stream.trigger == Trigger::Level {
                     let socket = stream.socket.as_fd();
                     let (before, none) = (stream.interest, Interest::NONE);
                     let _ = self.poll.change_by(stream.trigger, socket, token, before, none);

@@ -13,10 +13,10 @@ use super::publication::{Ledger, Members, OnSlow, Publication};
 use super::remote::Remote;
 use crate::codec::Codec;
 use crate::mailbox::Mailbox;
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Sessions that are spoken to together: the people in a room of a chat, the subscribers of a ticker.

@@ -4,11 +4,11 @@ use super::publication::Publication;
 use crate::addr::Peer;
 use crate::codec::{Codec, FrameError};
 use crate::mailbox::{Full, Mailbox};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::cell::Cell;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// Why a frame was not taken.
 #[derive(Debug)]
@@ -204,7 +204,8 @@ impl Line {
 
     /// `on_wake` is about to be called: later wakes are new ones.
     pub(crate) fn woken(&self) {
-        self.waking.store(false, Ordering::SeqCst);
+        // A swap, so that `on_wake` sees what was done before a wake that was merged into this one.
+        self.waking.swap(false, Ordering::AcqRel);
     }
 
     /// The session closed its sending side itself: remotes cannot send either.

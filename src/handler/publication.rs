@@ -1,9 +1,9 @@
 //! Publications: what the members of a group are told, as it lies in the mailbox of a worker.
 
 use super::letter::{Frame, Line};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// What becomes of a member that does not take a frame because it reads too slowly.

@@ -3,9 +3,9 @@
 use super::letter::{Frame, Line, SendError, What};
 use crate::addr::Peer;
 use crate::codec::Codec;
+use crate::sync::atomic::Ordering;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// A handle to one session that any thread may hold and any thread may use.
 ///

@@ -11,10 +11,10 @@ use crate::addr::{Credentials, Peer};
 use crate::buffer::Out;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::timers::{NEVER, nanos};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 /// How far a session has come. It only moves forward.

@@ -1,13 +1,15 @@
 //! Ten thousand panics, and ten thousand stops while clients connect: what is left behind, on both engines.
+//! And a million wake-ups of one session from eight threads, of which none may be lost.
 
 use crate::table::Table;
 use sockeye::codec::Lines;
 use sockeye::engine::{AnyEngine, Events, Report, Threads};
-use sockeye::handler::{CloseReason, Context, Handler, Outcome};
+use sockeye::handler::{CloseReason, Context, Handler, Outcome, Remote};
 use sockeye::server::{Server, ServerHandle};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -28,6 +30,7 @@ pub fn prove() -> Result<bool, String> {
     for engine in [AnyEngine::Threads(Threads::default()), AnyEngine::Events(Events::workers(2))] {
         panics(&engine, &mut table)?;
         stops(&engine, &mut table)?;
+        wakes(&engine, &mut table)?;
     }
     Ok(table.end())
 }
@@ -309,3 +312,74 @@ fn round(
     sums.forced += forced + abandoned as u64;
     Ok(())
 }
+
+/// What was asked for, what of it the session has seen, and how often it was woken.
+#[derive(Clone, Default)]
+struct Bells(Arc<[AtomicUsize; 3]>);
+
+struct Sleeper(Bells, Sender<Remote<Lines>>);
+
+impl Handler<Lines> for Sleeper {
+    fn on_open(&mut self, cx: &mut Context<'_, Lines>) -> Outcome {
+        self.1.send(cx.remote())?;
+        Ok(())
+    }
+    fn on_frame(&mut self, _: &str, _: &mut Context<'_, Lines>) -> Outcome {
+        Ok(())
+    }
+    fn on_wake(&mut self, _: &mut Context<'_, Lines>) -> Outcome {
+        let [asked, seen, calls] = &*self.0.0;
+        calls.fetch_add(1, Ordering::SeqCst);
+        seen.store(asked.load(Ordering::SeqCst), Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// In bursts, after each of which the session must have seen all, though nothing comes after.
+fn wakes(engine: &AnyEngine, table: &mut Table) -> Result<(), String> {
+    let (bells, (told, remotes)) = (Bells::default(), channel());
+    let shared = bells.clone();
+    let server = Server::tcp("127.0.0.1:0").engine(engine.clone()).codec(Lines::default());
+    let server = server
+        .serve_with(move |_| Sleeper(shared.clone(), told.clone()))
+        .map_err(|error| error.to_string())?;
+    let client = TcpStream::connect(address(&server)?).map_err(|error| error.to_string())?;
+    let remote = remotes.recv_timeout(PATIENCE).map_err(|error| error.to_string())?;
+    let [asked, seen, calls] = &*bells.0;
+    let (began, mut lost) = (Instant::now(), 0);
+    for _ in 0..BURSTS {
+        thread::scope(|scope| {
+            for _ in 0..WAKERS {
+                scope.spawn(|| {
+                    for _ in 0..WAKES / BURSTS / WAKERS {
+                        asked.fetch_add(1, Ordering::SeqCst);
+                        remote.wake();
+                    }
+                });
+            }
+        });
+        let deadline = Instant::now() + PATIENCE;
+        while seen.load(Ordering::SeqCst) < asked.load(Ordering::SeqCst) {
+            if Instant::now() > deadline {
+                lost += 1;
+                break;
+            }
+            thread::yield_now();
+        }
+    }
+    let (asked, calls) = (asked.load(Ordering::SeqCst), calls.load(Ordering::SeqCst));
+    let what = |what: &str| format!("{engine}, {asked} wake-ups from {WAKERS} threads: {what}");
+    table.row(&what("bursts whose last was lost"), lost, 0, lost == 0);
+    let merged = (BURSTS..=asked).contains(&calls);
+    table.row(&what("calls"), calls, format!("{BURSTS} to {asked}"), merged);
+    table.note(format!("{engine}: {asked} wake-ups in {:.1?}.", began.elapsed()));
+    drop(client);
+    server.stop(PATIENCE);
+    server.join().map_err(|error| error.to_string())?;
+    Ok(())
+}
+
+const WAKES: usize = 1_000_000;
+const WAKERS: usize = 8;
+/// Each ends in a wake-up that no other one covers up.
+const BURSTS: usize = 1000;
