@@ -74,6 +74,7 @@ fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "stopped: {} finished, {} cut off", report.finished, report.forced)?;
     writeln!(out, "served:  {} connections", counters.accepted)?;
     writeln!(out, "         {} datagram peers", counters.datagram_peers)?;
+    writeln!(out, "bytes:   {} in, {} out", counters.bytes_read, counters.bytes_written)?;
     writeln!(out, "closed:  {} by the peer", closed.peer_closed)?;
     writeln!(out, "         {} by the stop or by us", closed.finished + closed.stopped)?;
     writeln!(out, "         {} for bad lines", closed.frame)?;

@@ -47,6 +47,7 @@ fn three_clients_are_echoed_and_the_server_stops(cell: &Cell) {
         let counters = report.counters;
         assert_eq!(counters.datagram_peers + counters.accepted, 3);
         assert_eq!(counters.closed.finished, 3);
+        assert_eq!((counters.bytes_read, counters.bytes_written), (21, 21));
     } else {
         let mut clients: Vec<_> = (0..3).map(|_| cell.connect(&server)).collect();
         for (index, client) in clients.iter_mut().enumerate() {
@@ -61,6 +62,7 @@ fn three_clients_are_echoed_and_the_server_stops(cell: &Cell) {
         let report = stop(&server);
         assert_eq!(report.counters.accepted, 3);
         assert_eq!((report.counters.closed.finished, report.finished), (3, 3));
+        assert_eq!((report.counters.bytes_read, report.counters.bytes_written), (24, 24));
         assert!(cell.dial(&server)().is_err(), "nobody listens any more");
     }
     if let Some(path) = endpoint.unix_addr().and_then(|at| at.as_path()) {

@@ -336,7 +336,7 @@ fn what_the_kernel_does_not_take_at_once_follows(cell: &Cell) {
         assert!(member.hear().is_some_and(|heard| heard == line));
     }
     drop((ann, bob));
-    stop(&room.server);
+    assert_eq!(stop(&room.server).counters.bytes_written, 2 * 50_001);
 }
 
 fn closed(news: News) -> Option<&'static str> {

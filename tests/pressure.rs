@@ -207,8 +207,10 @@ fn a_datagram_peer_that_reads_late_gets_all_and_costs_no_processor() {
         let mut buffer = [0; 64];
         let got: Vec<usize> = (0..2000).map_while(|_| peer.recv(&mut buffer).ok()).collect();
         server.stop(Duration::ZERO);
-        server.join().unwrap();
+        let counters = server.join().unwrap().counters;
         assert_eq!(got.len(), 2000);
+        let written = (0..2000).map(|n: u64| n.to_string().len() as u64).sum();
+        assert_eq!((counters.bytes_read, counters.bytes_written), (6, written));
         assert!(load < BUSY, "{load} processors busy");
     }
 }

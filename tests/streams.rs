@@ -222,7 +222,8 @@ fn bulk_data_both_ways_at_once_is_echoed_whole(cell: &Cell) {
     let got = reads.end().unwrap();
     writer.join().unwrap();
     assert!(got == sent, "{} of {LENGTH} bytes came back, or others", got.len());
-    stop(&server);
+    let counters = stop(&server).counters;
+    assert_eq!((counters.bytes_read, counters.bytes_written), (LENGTH as u64, LENGTH as u64));
 }
 
 /// A large frame that is sent back is not copied first; what comes before and behind it in the same

@@ -104,7 +104,7 @@ const IMPURE_NAMES: &[&str] = &[
 const IMPURE_PATHS: &[&[&str]] = &[&["std", "fs"], &["std", "os"], &["Instant", "now"]];
 
 /// Code and docs; unit tests and blank lines do not count.
-const SRC_LINES_MAX: usize = 27_000;
+const SRC_LINES_MAX: usize = 27_600;
 const FILE_LINES_MAX: usize = 450;
 /// Lines of code that may stand between a SAFETY comment and its `unsafe`: a statement's beginning.
 const SAFETY_REACH: usize = 4;

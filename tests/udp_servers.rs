@@ -217,13 +217,18 @@ fn many_answers_to_one_datagram_arrive_each_for_itself() {
                 "60000 60000 3",
                 "9000 9000 9000 9000 9000 9000 9000 9000 9000",
             ];
+            let mut bytes = (0, 0);
             for line in runs {
                 client.send(line.as_bytes());
+                bytes.0 += line.len() as u64;
                 for length in line.split(' ') {
+                    bytes.1 += length.parse::<u64>().unwrap();
                     assert_eq!(client.receive().len().to_string(), length, "{engine} {at}: {line}");
                 }
             }
-            assert_eq!(stop(&server).counters.replies_dropped, 0);
+            let counters = stop(&server).counters;
+            assert_eq!(counters.replies_dropped, 0);
+            assert_eq!((counters.bytes_read, counters.bytes_written), bytes);
         }
     }
 }
@@ -244,7 +249,8 @@ fn an_answer_that_cannot_be_sent_loses_no_other() {
         for expected in ["one", "two", "three"] {
             assert_eq!(client.receive(), expected.as_bytes());
         }
-        assert_eq!(stop(&server).counters.replies_dropped, 1);
+        let counters = stop(&server).counters;
+        assert_eq!((counters.replies_dropped, counters.bytes_written), (1, 11));
     }
 }
 
@@ -410,10 +416,11 @@ fn one_stateless_handler_serves_every_peer(cell: &Cell) {
         assert_eq!(next(&told), format!("open {nobody}"));
     }
     let clients: Vec<_> = (0..20).map(|_| cell.post(&server)).collect();
-    let (mut frames, mut peers) = (0, 0);
+    let (mut frames, mut peers, mut replied) = (0, 0, 0);
     for round in 0..3 {
         for client in &clients {
             let reply = client.ask("hello");
+            replied += reply.len() as u64;
             let words: Vec<&str> = reply.split(' ').collect();
             assert_eq!(words[2..], [&local(client), "hello"]);
             frames = frames.max(words[0].parse().unwrap());
@@ -425,6 +432,11 @@ fn one_stateless_handler_serves_every_peer(cell: &Cell) {
     let counters = stop(&server).counters;
     assert_eq!((counters.datagram_peers, counters.datagrams_dropped), (0, 0));
     assert_eq!(counters.replies_dropped as usize, handlers(cell), "what was said at first");
+    assert_eq!(
+        (counters.bytes_read, counters.bytes_written),
+        (300, replied),
+        "of which nothing left"
+    );
     assert_eq!(counters.closed.total() as usize, handlers(cell));
 }
 
@@ -631,7 +643,8 @@ fn a_guard_counts_what_is_sent_in_whatever_way() {
             // Another ten bytes earn thirty, of which the answers take all.
             client.send(b"abcdefghij");
             (0..3).for_each(|_| assert_eq!(client.receive(), b"abcdefghij"));
-            assert_eq!(stop(&server).counters.replies_guarded, 7);
+            let counters = stop(&server).counters;
+            assert_eq!((counters.replies_guarded, counters.bytes_written), (7, 60));
         }
     }
 }

@@ -2,6 +2,7 @@
 //! session, what the session says goes to the socket.
 
 use super::Common;
+use super::counters::Traffic;
 use super::datagrams::Way;
 use crate::buffer::{Out, Scratch};
 use crate::descriptors::Descriptors;
@@ -20,6 +21,7 @@ use std::time::Instant;
 pub(crate) struct Desk {
     pub(crate) scratch: Scratch,
     pub(crate) turn: Turn,
+    pub(crate) traffic: Traffic,
     spare: Spare,
     frames_per_turn: u32,
 }
@@ -38,6 +40,7 @@ impl Desk {
         Desk {
             scratch: Scratch::new(read_bytes),
             turn,
+            traffic: Traffic::default(),
             spare: Spare::new(write_bytes),
             frames_per_turn: common.limits.frames_per_turn.max(1),
         }
@@ -59,10 +62,10 @@ impl Desk {
         wire: Wire<'_>,
         act: impl FnOnce(&mut Session, &mut Turn),
     ) {
-        let Desk { turn, spare, frames_per_turn, .. } = self;
+        let Desk { turn, traffic, spare, frames_per_turn, .. } = self;
         turn.begin(token, *frames_per_turn, &[]);
         act(session, turn);
-        settle(session, turn, &[], spare, wire);
+        settle(session, turn, &[], spare, wire, traffic);
         if session.passes_descriptors() {
             session.part(turn.frames_left < *frames_per_turn);
         }
@@ -82,28 +85,29 @@ impl Desk {
         if !session.can_sing(frames.len(), song.alone) {
             return Sung::Nothing;
         }
-        let written = wire.send(frames);
+        let written = wire.send(frames, &mut self.traffic);
         if matches!(written, Ok(count) if count == frames.len()) {
             session.sang(song.moment);
             return Sung::All;
         }
-        let Desk { turn, spare, frames_per_turn, .. } = self;
+        let Desk { turn, traffic, spare, frames_per_turn, .. } = self;
         turn.begin(token, *frames_per_turn, &[]);
         session.say_together(frames, turn);
-        settle_any(session, turn, &[], spare, wire, Some(written));
+        settle_any(session, turn, &[], spare, wire, traffic, Some(written));
         Sung::Some
     }
 
     /// Gives the session the first `length` bytes of the scratch buffer.
     #[inline(always)]
     fn feed(&mut self, session: &mut Session, token: u64, wire: Wire<'_>, length: usize) {
-        let Desk { scratch, turn, spare, frames_per_turn } = self;
+        let Desk { scratch, turn, traffic, spare, frames_per_turn } = self;
+        traffic.read += length as u64;
         let input = scratch.filled(length);
         turn.begin(token, *frames_per_turn, input);
         let mut rest = input;
         loop {
             let taken = session.receive(rest, turn);
-            settle(session, turn, input, spare, wire);
+            settle(session, turn, input, spare, wire, traffic);
             rest = &rest[taken..];
             if rest.is_empty() {
                 return;
@@ -222,7 +226,8 @@ impl Desk {
     }
 
     fn feed_record(&mut self, session: &mut Session, token: u64, wire: Wire<'_>, length: usize) {
-        let Desk { scratch, turn, spare, frames_per_turn } = self;
+        let Desk { scratch, turn, traffic, spare, frames_per_turn } = self;
+        traffic.read += length as u64;
         let too_long = length > scratch.size();
         let input = if too_long { &[] } else { scratch.filled(length) };
         turn.begin(token, *frames_per_turn, input);
@@ -231,11 +236,12 @@ impl Desk {
         } else {
             session.receive_record(input, turn);
         }
-        settle(session, turn, input, spare, wire);
+        settle(session, turn, input, spare, wire, traffic);
     }
 
     /// Gives a message back to its session that could not be sent.
     pub(crate) fn take_back(&mut self, session: &mut Session, message: &[u8]) {
+        self.traffic.did_not_write(message.len());
         session.take_back(message, &self.turn, &mut self.spare);
     }
 
@@ -248,12 +254,12 @@ impl Desk {
         wire: Wire<'_>,
         message: &[u8],
     ) -> (bool, bool) {
-        let Desk { turn, spare, frames_per_turn, .. } = self;
+        let Desk { turn, traffic, spare, frames_per_turn, .. } = self;
         turn.begin(token, *frames_per_turn, message);
         let handled = session.receive_message(message, turn);
         // Who has just answered is steady. To look at it costs as much as the rest of the turn: its flags
         // were written a moment ago, and not as wide as they are read.
-        let steady = settle(session, turn, message, spare, wire) || session.is_steady();
+        let steady = settle(session, turn, message, spare, wire, traffic) || session.is_steady();
         (handled, steady)
     }
 }
@@ -287,22 +293,30 @@ pub(crate) enum Wire<'a> {
 }
 
 impl Wire<'_> {
-    fn send(self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Wire::Stream(socket) => sys::io::send_now(socket, bytes),
-            Wire::Memory(socket) => socket.write_now(bytes),
-            Wire::Datagrams(way) => way.send(bytes),
-        }
+    #[inline(always)]
+    fn send(self, bytes: &[u8], traffic: &mut Traffic) -> io::Result<usize> {
+        let sent = match self {
+            Wire::Stream(socket) => sys::io::send_now(socket, bytes)?,
+            Wire::Memory(socket) => socket.write_now(bytes)?,
+            Wire::Datagrams(way) => return way.send(bytes, traffic),
+        };
+        traffic.wrote(sent);
+        Ok(sent)
     }
 
-    fn send_with(self, bytes: &[u8], descriptors: Option<&Descriptors>) -> io::Result<usize> {
-        match (self, descriptors) {
-            (Wire::Stream(socket), Some(descriptors)) => {
-                let lent: Vec<_> = descriptors.as_slice().iter().map(AsFd::as_fd).collect();
-                sys::rights::send(socket, bytes, &lent, None, true)
-            }
-            _ => self.send(bytes),
-        }
+    fn send_with(
+        self,
+        bytes: &[u8],
+        descriptors: Option<&Descriptors>,
+        traffic: &mut Traffic,
+    ) -> io::Result<usize> {
+        let (Wire::Stream(socket), Some(descriptors)) = (self, descriptors) else {
+            return self.send(bytes, traffic);
+        };
+        let lent: Vec<_> = descriptors.as_slice().iter().map(AsFd::as_fd).collect();
+        let sent = sys::rights::send(socket, bytes, &lent, None, true)?;
+        traffic.wrote(sent);
+        Ok(sent)
     }
 }
 
@@ -315,16 +329,17 @@ fn settle(
     input: &[u8],
     spare: &mut Spare,
     wire: Wire<'_>,
+    traffic: &mut Traffic,
 ) -> bool {
     if turn.out.is_empty() && session.has_nothing_to_say() {
         return false;
     }
-    let written = match session.answer(turn, input, |bytes| wire.send(bytes)) {
+    let written = match session.answer(turn, input, |bytes| wire.send(bytes, traffic)) {
         Answer::Sent => return true,
         Answer::Begun(written) => Some(written),
         Answer::Other => None,
     };
-    settle_any(session, turn, input, spare, wire, written);
+    settle_any(session, turn, input, spare, wire, traffic, written);
     false
 }
 
@@ -337,11 +352,12 @@ fn settle_any(
     input: &[u8],
     spare: &mut Spare,
     wire: Wire<'_>,
+    traffic: &mut Traffic,
     mut written: Option<io::Result<usize>>,
 ) {
     for round in 0.. {
         let mut write = |bytes: &[u8], descriptors: Option<&Descriptors>| {
-            written.take().unwrap_or_else(|| wire.send_with(bytes, descriptors))
+            written.take().unwrap_or_else(|| wire.send_with(bytes, descriptors, traffic))
         };
         let shut = session.flush_any(turn, input, spare, &mut write);
         if shut {

@@ -25,6 +25,14 @@ pub struct Counters {
     /// How often such a want began. One that comes and goes is one, until all has been well for a
     /// second.
     pub shortages: u64,
+    /// Bytes that were read from connections and came in datagrams, dropped ones included. Not those that
+    /// blocking handlers read, who have their sockets to themselves.
+    pub bytes_read: u64,
+    /// Bytes that the kernel took for connections and in datagrams, blocking handlers' again left out.
+    ///
+    /// Both are brought up to date when a session ends and before its worker or thread sleeps, so that a
+    /// peer may have an answer for a moment before it is counted.
+    pub bytes_written: u64,
     /// Datagram peers that got a session.
     pub datagram_peers: u64,
     /// Datagrams dropped: from peers beyond the table's limit, malformed, or not wanted.
@@ -135,6 +143,8 @@ pub(crate) struct Tally {
     refused: Refusals,
     pub(crate) accept_failed: AtomicU64,
     pub(crate) shortages: AtomicU64,
+    bytes_read: AtomicU64,
+    bytes_written: AtomicU64,
     pub(crate) datagram_peers: AtomicU64,
     pub(crate) datagrams_dropped: AtomicU64,
     pub(crate) replies_guarded: AtomicU64,
@@ -167,6 +177,17 @@ impl Tally {
         }
     }
 
+    /// Counts what went to and fro since the last time.
+    pub(crate) fn carried(&self, traffic: &mut Traffic) {
+        for (bytes, all) in
+            [(&mut traffic.read, &self.bytes_read), (&mut traffic.written, &self.bytes_written)]
+        {
+            if *bytes != 0 {
+                all.fetch_add(std::mem::take(bytes), Relaxed);
+            }
+        }
+    }
+
     pub(crate) fn opened(&self) {
         self.opened.fetch_add(1, Relaxed);
     }
@@ -193,6 +214,8 @@ impl Tally {
             refused: self.refused.snapshot(),
             accept_failed: self.accept_failed.load(Relaxed),
             shortages: self.shortages.load(Relaxed),
+            bytes_read: self.bytes_read.load(Relaxed),
+            bytes_written: self.bytes_written.load(Relaxed),
             datagram_peers: self.datagram_peers.load(Relaxed),
             datagrams_dropped: self.datagrams_dropped.load(Relaxed),
             replies_guarded: self.replies_guarded.load(Relaxed),
@@ -202,6 +225,25 @@ impl Tally {
             open: self.opened.load(Relaxed).saturating_sub(closed.total()),
             closed,
         }
+    }
+}
+
+/// What one thread has read and written since it was last [counted](Tally::carried).
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) read: u64,
+    written: u64,
+}
+
+impl Traffic {
+    #[inline(always)]
+    pub(crate) fn wrote(&mut self, bytes: usize) {
+        self.written = self.written.wrapping_add(bytes as u64);
+    }
+
+    /// What was to leave with others did not, perhaps after these were counted.
+    pub(crate) fn did_not_write(&mut self, bytes: usize) {
+        self.written = self.written.wrapping_sub(bytes as u64);
     }
 }
 

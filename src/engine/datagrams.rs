@@ -206,7 +206,8 @@ impl Worker {
 
     /// Sends the replies to a batch. What the kernel does not take now goes back to its session.
     fn send_off(&mut self, token: u64, shared: &OwnedFd, outbox: &mut Outbox, lent: Lent<'_>) {
-        send_out(shared.as_fd(), outbox, lent, &self.common.tally);
+        let Worker { common, desk, .. } = self;
+        send_out(shared.as_fd(), outbox, lent, &common.tally, &mut desk.traffic);
         let stateless = self.common.stateless;
         while let Some((owner, message)) = outbox.pop(lent) {
             let Worker { actors, desk, common, .. } = self;
@@ -217,7 +218,10 @@ impl Worker {
                     self.update(owner);
                 }
                 // The session is over, or the owner is none.
-                _ => Tally::add(&common.tally.replies_dropped),
+                _ => {
+                    desk.traffic.did_not_write(message.len());
+                    Tally::add(&common.tally.replies_dropped);
+                }
             }
         }
         outbox.clear();
@@ -230,6 +234,7 @@ impl Worker {
         received: &Received<'_>,
         outbox: Option<&RefCell<Outbox>>,
     ) -> usize {
+        self.desk.traffic.read += received.length as u64;
         let messages = received.messages();
         let (count, mut dropped) = (messages.len(), 0);
         match &received.from {

@@ -177,6 +177,7 @@ impl<'a> ThreadSession<'a> {
                 self.session.lost(error);
             }
         }
+        self.common.tally.carried(&mut self.desk.traffic);
         if self.session.wants_reset() {
             match &self.berth.socket {
                 Socket::Descriptor(socket) => drop(sys::io::reset_on_close(socket.as_fd())),
@@ -229,6 +230,7 @@ impl<'a> ThreadSession<'a> {
     }
 
     fn wait(&mut self) -> io::Result<()> {
+        self.common.tally.carried(&mut self.desk.traffic);
         let now = self.session.wants_turn().then_some(self.desk.turn.now);
         let next = [self.deadline(), self.stop_by, now].into_iter().flatten().min();
         let timeout = next.map(|next| next.saturating_duration_since(self.desk.turn.now));

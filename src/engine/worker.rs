@@ -167,6 +167,7 @@ impl Worker {
                 self.collect();
             }
             self.reopen();
+            self.common.tally.carried(&mut self.desk.traffic);
         }
     }
 
@@ -365,6 +366,7 @@ impl Worker {
         let entered = !state.is_datagram() && state.side == Side::Accepted;
         let ip = session.peer().ip();
         let (reason, panicked) = session.conclude(self.desk.turn.now);
+        self.common.tally.carried(&mut self.desk.traffic);
         if !unopened {
             self.common.tally.closed(&reason, panicked);
         }

@@ -1,6 +1,7 @@
 //! How a datagram leaves: to whom, from which address, alone or with others, and whether at all.
 
 use crate::addr::AnyAddr;
+use crate::engine::counters::Traffic;
 use crate::engine::{Common, Tally};
 use crate::sys;
 use crate::sys::batch::{Lent, Outbox, Source, send_from_now};
@@ -28,7 +29,7 @@ pub(crate) struct Way<'a> {
 }
 
 impl Way<'_> {
-    pub(in crate::engine) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub(in crate::engine) fn send(&self, bytes: &[u8], traffic: &mut Traffic) -> io::Result<usize> {
         let tally = &self.common.tally;
         let Some(to) = self.to else {
             Tally::add(&tally.replies_dropped);
@@ -39,11 +40,11 @@ impl Way<'_> {
             return Ok(bytes.len());
         }
         let sent = match self.outbox {
-            Some((outbox, owner)) => self.post(&mut outbox.borrow_mut(), owner, bytes, to),
+            Some((outbox, owner)) => self.post(&mut outbox.borrow_mut(), owner, bytes, to, traffic),
             None => self.send_now(bytes, to),
         };
         match &sent {
-            Ok(_) => {}
+            Ok(_) => traffic.wrote(bytes.len()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 not_sent(self.common, to, bytes.len());
                 if self.at_once {
@@ -63,11 +64,12 @@ impl Way<'_> {
         owner: u64,
         bytes: &[u8],
         to: &AnyAddr,
+        traffic: &mut Traffic,
     ) -> io::Result<usize> {
         if outbox.push(bytes, to, self.source, owner, self.lent)? {
             return Ok(bytes.len());
         }
-        send_out(self.socket, outbox, self.lent, &self.common.tally);
+        send_out(self.socket, outbox, self.lent, &self.common.tally, traffic);
         if !outbox.is_empty() {
             // Nothing overtakes what is in it.
             return Err(io::ErrorKind::WouldBlock.into());
@@ -91,7 +93,13 @@ impl Way<'_> {
 }
 
 /// Sends what waits, as far as the kernel takes it now. What cannot be sent at all is dropped.
-pub(super) fn send_out(socket: BorrowedFd<'_>, outbox: &mut Outbox, lent: Lent<'_>, tally: &Tally) {
+pub(super) fn send_out(
+    socket: BorrowedFd<'_>,
+    outbox: &mut Outbox,
+    lent: Lent<'_>,
+    tally: &Tally,
+    traffic: &mut Traffic,
+) {
     let mut told = false;
     while let Err(error) = outbox.send(socket, lent) {
         match error.kind() {
@@ -101,7 +109,8 @@ pub(super) fn send_out(socket: BorrowedFd<'_>, outbox: &mut Outbox, lent: Lent<'
             // One datagram that cannot be sent says nothing about the next.
             _ => {
                 told = false;
-                let _ = outbox.pop(lent);
+                let lost = outbox.pop(lent).map_or(0, |(_, message)| message.len());
+                traffic.did_not_write(lost);
                 Tally::add(&tally.replies_dropped);
             }
         }
