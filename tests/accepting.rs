@@ -835,7 +835,7 @@ fn faulty(
     // Some clients stay until the end: nobody lingers for them.
     let limits = limits(|limits| limits.linger_timeout = Duration::from_millis(1));
     let server = cell.server().limits(limits).on_full(on_full).observer(notes.clone());
-    let (server, faults) = Faults::among(test, move || echo(server))?;
+    let (server, faults) = Faults::among(test, &[libc::SYS_accept4], move || echo(server))?;
     let inside = served(cell, &server);
     Some((server, inside, notes, faults))
 }

@@ -2,8 +2,10 @@
 //! and whom they do not answer.
 #![cfg(target_os = "linux")]
 
+mod faults;
 mod matrix;
 
+use faults::Faults;
 use matrix::{Cell, Kind, Post, address, eventually, next, on_datagrams, stop};
 use sockeye::addr::Endpoint;
 use sockeye::codec::{Bytes, Lines};
@@ -229,6 +231,38 @@ fn many_answers_to_one_datagram_arrive_each_for_itself() {
             let counters = stop(&server).counters;
             assert_eq!(counters.replies_dropped, 0);
             assert_eq!((counters.bytes_read, counters.bytes_written), bytes);
+        }
+    }
+}
+
+/// The kernel has no room for a moment: EAGAIN. It takes what it is asked to send in any of these ways.
+#[test]
+fn what_the_kernel_takes_only_later_follows_in_its_order_and_is_counted_once() {
+    const SENDS: &[libc::c_long] = &[libc::SYS_sendmmsg, libc::SYS_sendmsg, libc::SYS_sendto];
+    for engine in engines() {
+        for refusals in [1, 2, 5] {
+            // One run of equal lengths, and several.
+            let answer = |line: &str, cx: &mut Context<'_, Lines>| {
+                (0..9).for_each(|number| cx.send(&format!("{line}{}", "x".repeat(number / 3))));
+            };
+            let engine = engine.clone();
+            let server = Server::udp("127.0.0.1:0").engine(engine).codec(Lines::default());
+            let made = Faults::among("what_the_kernel_takes_only_later", SENDS, move || {
+                server.serve(answer).unwrap()
+            });
+            let Some((server, faults)) = made else { return };
+            let client = client(*address(&server).as_ip().unwrap());
+            for line in ["1", "2"] {
+                (0..refusals).for_each(|_| faults.once(libc::EAGAIN));
+                client.send(line.as_bytes());
+                for number in 0..9 {
+                    let expected = format!("{line}{}", "x".repeat(number / 3));
+                    assert_eq!(client.receive(), expected.as_bytes());
+                }
+            }
+            assert_eq!(faults.counts(), (2 * refusals, 0));
+            let counters = stop(&server).counters;
+            assert_eq!((counters.bytes_written, counters.replies_dropped), (36, 0));
         }
     }
 }

@@ -1,9 +1,10 @@
 //! System calls that fail on demand, without a hook in the library.
 //!
-//! [`Faults::among`] runs its closure on a thread whose accept4(2) calls, and those of all threads that it
+//! [`Faults::among`] runs its closure on a thread whose calls of some kinds, and those of all threads that it
 //! starts, come to this process before they come to the kernel: seccomp(2) with user notification, Linux
 //! 5.5. Each is failed with the error that the test chose, or let through. Where there is no right to
 //! that, the test says so past the harness, as those do that need namespaces.
+#![allow(dead_code, reason = "no test file uses all of it")]
 #![allow(unsafe_code, reason = "neither std nor rustix has seccomp")]
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 
-/// What accept4(2) does in the threads of one server.
+/// What system calls of some kinds do in the threads of one server.
 pub struct Faults {
     plan: Arc<Mutex<Plan>>,
     over: Arc<AtomicBool>,
@@ -35,15 +36,16 @@ struct Plan {
 }
 
 impl Faults {
-    /// What `make` makes, and how to make the calls of its threads fail. `None` where the system does not
+    /// What `make` makes, and how to make calls with these numbers of its threads fail. `None` where the system does not
     /// allow it. The threads must be gone before the faults are dropped.
     pub fn among<T: Send + 'static>(
         test: &str,
+        numbers: &'static [libc::c_long],
         make: impl FnOnce() -> T + Send + 'static,
     ) -> Option<(T, Faults)> {
         let (tell, told) = mpsc::channel();
         let watched = thread::spawn(move || {
-            let calls = watch_accepts();
+            let calls = watch(numbers);
             let allowed = calls.is_ok();
             tell.send(calls).unwrap();
             allowed.then(make)
@@ -95,16 +97,16 @@ impl Drop for Faults {
     }
 }
 
-/// Has the accept4(2) calls of this thread, and of those that it starts, shown at the descriptor.
-fn watch_accepts() -> io::Result<OwnedFd> {
+/// Has such calls of this thread, and of those that it starts, shown at the descriptor.
+fn watch(numbers: &[libc::c_long]) -> io::Result<OwnedFd> {
     let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-    let mut steps = [
-        // The number of the call, which is the first field of `seccomp_data`.
-        step((libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, 0, 0, 0),
-        step((libc::BPF_JMP | libc::BPF_JEQ) as u16, 0, 1, libc::SYS_accept4 as u32),
-        step(libc::BPF_RET as u16, 0, 0, libc::SECCOMP_RET_USER_NOTIF),
-        step(libc::BPF_RET as u16, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
+    // The number of the call, which is the first field of `seccomp_data`.
+    let mut steps = vec![step((libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, 0, 0, 0)];
+    for number in numbers {
+        steps.push(step((libc::BPF_JMP | libc::BPF_JEQ) as u16, 0, 1, *number as u32));
+        steps.push(step(libc::BPF_RET as u16, 0, 0, libc::SECCOMP_RET_USER_NOTIF));
+    }
+    steps.push(step(libc::BPF_RET as u16, 0, 0, libc::SECCOMP_RET_ALLOW));
     let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
     // SAFETY: it takes numbers only, and gives up rights of this thread that the tests do not use.
     if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
