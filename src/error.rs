@@ -35,7 +35,8 @@ impl Debug for Error {
 
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{operation} {endpoint}: {source}{}{}",
+    "{operation} {endpoint}: {source}{}{}{}",
+    bytes_sent.filter(|sent| *sent > 0).map_or(String::new(), |sent| format!(", after {sent} bytes")),
     if hint.is_some() { "; " } else { "" },
     hint.unwrap_or_default()
 )]
@@ -43,6 +44,7 @@ struct Report {
     operation: &'static str,
     endpoint: String,
     kind: ErrorKind,
+    bytes_sent: Option<usize>,
     hint: Option<&'static str>,
     source: io::Error,
 }
@@ -103,7 +105,7 @@ impl Error {
         // Parsed back rather than passed in: an error may also be about a text or an address, and
         // failing is not what has to be fast.
         let hint = hint(kind, operation, endpoint.parse().ok().as_ref());
-        Error(Box::new(Report { operation, endpoint, kind, hint, source }))
+        Error(Box::new(Report { operation, endpoint, kind, bytes_sent: None, hint, source }))
     }
 
     /// A text that is no endpoint.
@@ -122,6 +124,12 @@ impl Error {
         Error::with_kind(self.kind(), self.operation(), self.endpoint(), source)
     }
 
+    /// The same of a send, of whose bytes the kernel has taken so many.
+    pub(crate) fn after(mut self, bytes: usize) -> Self {
+        self.0.bytes_sent = Some(bytes);
+        self
+    }
+
     /// What sort of failure it was.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -135,6 +143,26 @@ impl Error {
     /// Where it was tried: an endpoint or an address, as text.
     pub fn endpoint(&self) -> &str {
         &self.0.endpoint
+    }
+
+    /// Of a send that failed or ran out of time: how many bytes the kernel had taken by then, the marks of
+    /// the codec included. Zero means that the peer will see nothing of the frame, and it may be sent
+    /// again; otherwise the connection ends within a frame. `None` if nothing was to be sent, or could be.
+    ///
+    /// ```
+    /// use sockeye::{client::Client, codec::Bytes, memory, ErrorKind};
+    /// use std::time::Duration;
+    /// let listener = memory::Listener::new(10); // takes ten bytes, and nobody reads them
+    /// let mut client = Client::memory(&listener.dialer())
+    ///     .timeout(Duration::from_millis(10))
+    ///     .codec(Bytes::default())
+    ///     .connect()?;
+    /// let error = client.send(b"seventeen letters").unwrap_err();
+    /// assert_eq!((error.kind(), error.bytes_sent()), (ErrorKind::TimedOut, Some(10)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn bytes_sent(&self) -> Option<usize> {
+        self.0.bytes_sent
     }
 
     /// The usual way out, in words for whoever runs the program; part of what is printed.

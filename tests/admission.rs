@@ -229,3 +229,27 @@ fn a_blocking_handler_that_waits_to_write_is_cut_off_at_the_deadline() {
     assert_eq!(report.counters.closed.handler, 1);
     drop(client);
 }
+
+/// Who is heard from outside is a decision, and never what was left out.
+#[test]
+fn a_port_alone_is_heard_on_loopback_and_a_host_left_out_is_an_error() {
+    let echo = |line: &str, cx: &mut Context<'_, Lines>| cx.send(line);
+    let at = |server: Server| {
+        let server = server.codec(Lines::default()).serve(echo)?;
+        let ip = matrix::address(&server).as_ip().expect("an IP address").ip();
+        stop(&server);
+        Ok::<_, sockeye::Error>(ip)
+    };
+    for server in [Server::tcp(0), Server::udp(0)] {
+        assert!(at(server).unwrap().is_loopback());
+    }
+    for server in [Server::tcp(":7000"), Server::udp(":7000"), Server::on("tcp://:7000")] {
+        let error = at(server).unwrap_err();
+        assert_eq!(error.kind(), sockeye::ErrorKind::BadEndpoint);
+        let text = error.to_string();
+        assert!(text.contains("`127.0.0.1:7000`") && text.contains("`*:7000`"), "{text}");
+    }
+    for server in [Server::tcp("*:0"), Server::udp("*:0"), Server::on("tcp://*:0")] {
+        assert!(at(server).unwrap().is_unspecified());
+    }
+}

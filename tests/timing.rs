@@ -33,6 +33,7 @@ on_streams! {
     a_life_ends_though_the_peer_does_not_read,
     a_peer_that_reads_too_slowly_is_cut_off,
     limits_of_next_to_nothing_run_out_at_once,
+    a_deadline_ends_all_that_a_client_does_and_loses_nothing,
 }
 on_kinds! { messages_have_limits_too [unix_seqpacket UnixSeqPacket] }
 on_engines! {
@@ -558,4 +559,69 @@ fn a_client_waits_for_a_frame_and_not_for_each_of_its_bytes() {
             waits_for_the_whole_frame(to);
         });
     });
+}
+
+fn a_deadline_ends_all_that_a_client_does_and_loses_nothing(cell: &Cell) {
+    let echo = |line: &str, cx: &mut Context<'_, Lines>| cx.send(line);
+    let server = cell.server().codec(Lines::default()).serve(echo).unwrap();
+    let mut client = cell.client(&server, Lines::default());
+    client.set_timeout(Some(PATIENCE));
+    let deadline = Instant::now() + Duration::from_millis(50);
+    client.set_deadline(Some(deadline));
+    let error = loop {
+        if let Err(error) = client.send("hello") {
+            break error;
+        }
+        if let Err(error) = client.receive() {
+            break error;
+        }
+    };
+    assert!(error.kind() == ErrorKind::TimedOut && Instant::now() >= deadline, "{error}");
+    client.set_deadline(None);
+    // What was under way comes; of what was not, nothing had left.
+    match error.bytes_sent() {
+        None => assert_eq!(client.receive().unwrap(), "hello"),
+        Some(sent) => assert_eq!(sent, 0),
+    }
+    client.send("there it is").unwrap();
+    client.set_deadline(Some(deadline));
+    assert_eq!(client.receive().unwrap_err().kind(), ErrorKind::TimedOut);
+    assert_eq!(client.send("late").unwrap_err().bytes_sent(), Some(0));
+    // The shorter of both.
+    client.set_deadline(Some(Instant::now() + PATIENCE));
+    assert_eq!(client.receive().unwrap(), "there it is");
+    client.set_timeout(millis(1));
+    assert_eq!(client.receive().unwrap_err().kind(), ErrorKind::TimedOut);
+    drop(client);
+    stop(&server);
+}
+
+/// Of a frame that is too much for who does not read.
+fn says_how_much_has_left<S: Read>(mut client: Framed<Lines>, peer: impl FnOnce() -> S) {
+    let mut peer = peer();
+    client.set_timeout(millis(30));
+    let error = client.send(&"x".repeat(16 << 20)).unwrap_err();
+    let sent = error.bytes_sent().expect("it was a send");
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert!(sent > 0 && sent < 16 << 20, "{sent}");
+    assert!(error.to_string().contains(&format!(", after {sent} bytes")), "{error}");
+    drop(client);
+    let mut came = Vec::new();
+    peer.read_to_end(&mut came).unwrap();
+    assert_eq!(came.len(), sent);
+}
+
+#[test]
+fn a_send_that_runs_out_of_time_says_how_much_has_left() {
+    let codec = || Lines::at_most(17 << 20);
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = Client::tcp(tcp.local_addr().unwrap()).codec(codec()).connect().unwrap();
+    says_how_much_has_left(client, || tcp.accept().unwrap().0);
+    let dir = matrix::Dir::new();
+    let unix = UnixListener::bind(dir.0.join("s")).unwrap();
+    let client = Client::unix(dir.0.join("s")).codec(codec()).connect().unwrap();
+    says_how_much_has_left(client, || unix.accept().unwrap().0);
+    let memory = sockeye::memory::Listener::new(64);
+    let client = Client::memory(&memory.dialer()).codec(codec()).connect().unwrap();
+    says_how_much_has_left(client, || memory.accept().unwrap());
 }

@@ -84,35 +84,30 @@ impl Channel {
         read.map_err(timed_out)
     }
 
-    /// Writes all bytes of a stream, or one datagram.
-    pub(super) fn write(&self, mut bytes: &[u8], patience: &mut Patience) -> io::Result<()> {
-        loop {
-            let timeout = patience.left()?;
-            let written = match self {
-                Channel::Stream(stream) => {
-                    patience.apply(timeout, |timeout| stream.set_write_timeout(timeout))?;
-                    (&*stream).write(bytes).map_err(timed_out)?
-                }
-                Channel::Memory(stream) => {
-                    patience.apply(timeout, |timeout| stream.set_write_timeout(timeout))?;
-                    (&*stream).write(bytes).map_err(timed_out)?
-                }
-                Channel::Datagram(socket) => {
-                    patience.apply(timeout, |timeout| socket.set_write_timeout(timeout))?;
-                    return socket.send(bytes).map(drop).map_err(timed_out);
-                }
-                Channel::Record(socket) => {
-                    patience.apply(timeout, |timeout| socket.set_write_timeout(timeout))?;
-                    return socket.send(bytes).map(drop).map_err(timed_out);
-                }
-            };
-            bytes = &bytes[written..];
-            if bytes.is_empty() {
-                return Ok(());
+    /// Writes some bytes of a stream, at least one, or one datagram.
+    pub(super) fn write(&self, bytes: &[u8], patience: &mut Patience) -> io::Result<usize> {
+        let timeout = patience.left()?;
+        let written = match self {
+            Channel::Stream(stream) => {
+                patience.apply(timeout, |timeout| stream.set_write_timeout(timeout))?;
+                (&*stream).write(bytes)
             }
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
+            Channel::Memory(stream) => {
+                patience.apply(timeout, |timeout| stream.set_write_timeout(timeout))?;
+                (&*stream).write(bytes)
             }
+            Channel::Datagram(socket) => {
+                patience.apply(timeout, |timeout| socket.set_write_timeout(timeout))?;
+                socket.send(bytes)
+            }
+            Channel::Record(socket) => {
+                patience.apply(timeout, |timeout| socket.set_write_timeout(timeout))?;
+                socket.send(bytes)
+            }
+        };
+        match written {
+            Ok(0) if !bytes.is_empty() => Err(io::ErrorKind::WriteZero.into()),
+            written => written.map_err(timed_out),
         }
     }
 
@@ -135,13 +130,15 @@ impl Channel {
 #[derive(Debug, Default)]
 pub(super) struct Patience {
     pub(super) timeout: Option<Duration>,
+    /// No operation lasts longer than until then, whenever it began.
+    pub(super) end: Option<Instant>,
     deadline: Option<Instant>,
     set: Option<Duration>,
 }
 
 impl Patience {
     pub(super) fn new(timeout: Option<Duration>) -> Patience {
-        Patience { timeout, deadline: None, set: None }
+        Patience { timeout, ..Patience::default() }
     }
 
     /// An operation begins. Its deadline is fixed when it first has to wait longer than one call.
@@ -150,19 +147,23 @@ impl Patience {
     }
 
     fn left(&mut self) -> io::Result<Option<Duration>> {
-        let Some(timeout) = self.timeout else { return Ok(None) };
+        if self.timeout.is_none() && self.end.is_none() {
+            return Ok(None);
+        }
         let now = Instant::now();
-        let deadline = match self.deadline {
-            Some(deadline) => deadline,
-            // To the socket it would be an error, or for ever.
-            None if timeout.is_zero() => return Err(io::ErrorKind::TimedOut.into()),
+        let of_operation = match self.deadline {
+            Some(deadline) => Some(deadline.saturating_duration_since(now)),
             None => {
-                self.deadline = now.checked_add(timeout);
-                return Ok(Some(timeout));
+                self.deadline = self.timeout.and_then(|timeout| now.checked_add(timeout));
+                self.timeout
             }
         };
-        let left = deadline.saturating_duration_since(now);
-        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
+        let of_all = self.end.map(|end| end.saturating_duration_since(now));
+        match of_operation.into_iter().chain(of_all).min() {
+            // To the socket it would be an error, or for ever.
+            Some(Duration::ZERO) => Err(io::ErrorKind::TimedOut.into()),
+            left => Ok(left),
+        }
     }
 
     fn apply(

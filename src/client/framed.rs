@@ -11,7 +11,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A connection that sends and receives frames. Every call blocks, for as long as
 /// [`Client::timeout`](super::Client::timeout) says.
@@ -70,7 +70,7 @@ impl<C: Codec> Framed<C> {
     /// # Errors
     ///
     /// The codec refuses the item, the connection is lost, or the time is over; after the last two
-    /// part of the frame may have been sent.
+    /// part of the frame may have been sent: see [`Error::bytes_sent`].
     pub fn send(&mut self, item: &C::Item) -> Result<(), Error> {
         self.writer.send(item)
     }
@@ -124,6 +124,25 @@ impl<C: Codec> Framed<C> {
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
         self.reader.set_timeout(timeout);
         self.writer.set_timeout(timeout);
+    }
+
+    /// Until when all operations from now on have time, however many they are; `None` for no such end. A
+    /// [timeout](Self::set_timeout) holds beside it: whichever ends first. Where it has passed, whatever
+    /// would have to read or write fails at once.
+    ///
+    /// ```no_run
+    /// # use sockeye::{client::Client, codec::Lines};
+    /// use std::time::{Duration, Instant};
+    /// let mut mail = Client::to("tcp://mail.example:smtp").codec(Lines::default()).connect()?;
+    /// // The whole conversation, and not each line of it.
+    /// mail.set_deadline(Some(Instant::now() + Duration::from_secs(30)));
+    /// println!("{}", mail.receive()?);
+    /// mail.send("QUIT")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.reader.set_deadline(deadline);
+        self.writer.set_deadline(deadline);
     }
 
     /// As [`FramedReader::frames_skipped`].
@@ -221,6 +240,11 @@ impl<C: Codec> FramedReader<C> {
     /// How long each [`receive`](Self::receive) may take from now on.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
         self.patience.timeout = timeout;
+    }
+
+    /// As [`Framed::set_deadline`], of all that is received.
+    pub fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.patience.end = deadline;
     }
 
     /// Where the next frame lies in the buffer; `None` at the end of the stream.
@@ -330,8 +354,16 @@ impl<C: Codec> FramedWriter<C> {
             &self.buffer[..]
         };
         self.patience.begin();
-        let written = self.shared.channel.write(bytes, &mut self.patience);
-        written.map_err(|error| self.shared.failed(SEND, error))
+        let mut sent = 0;
+        loop {
+            match self.shared.channel.write(&bytes[sent..], &mut self.patience) {
+                Ok(written) => sent += written,
+                Err(error) => return Err(self.shared.failed(SEND, error).after(sent)),
+            }
+            if sent == bytes.len() {
+                return Ok(());
+            }
+        }
     }
 
     /// As [`Framed::shutdown_write`].
@@ -347,6 +379,11 @@ impl<C: Codec> FramedWriter<C> {
     /// How long each [`send`](Self::send) may take from now on.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
         self.patience.timeout = timeout;
+    }
+
+    /// As [`Framed::set_deadline`], of all that is sent.
+    pub fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.patience.end = deadline;
     }
 }
 
