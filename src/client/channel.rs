@@ -56,8 +56,17 @@ impl Channel {
         into: &mut [u8],
         patience: &mut Patience,
     ) -> io::Result<Option<usize>> {
+        loop {
+            match self.read_once(into, patience) {
+                Err(error) if patience.ended_early(&error) => {}
+                read => return read.map_err(timed_out),
+            }
+        }
+    }
+
+    fn read_once(&self, into: &mut [u8], patience: &mut Patience) -> io::Result<Option<usize>> {
         let timeout = patience.left()?;
-        let read = match self {
+        match self {
             Channel::Stream(stream) => {
                 patience.apply(timeout, |timeout| stream.set_read_timeout(timeout))?;
                 (&*stream).read(into).map(|length| Some(length).filter(|length| *length > 0))
@@ -80,14 +89,23 @@ impl Channel {
                     received => received.map(|received| received.map(|received| received.len)),
                 }
             }
-        };
-        read.map_err(timed_out)
+        }
     }
 
     /// Writes some bytes of a stream, at least one, or one datagram.
     pub(super) fn write(&self, bytes: &[u8], patience: &mut Patience) -> io::Result<usize> {
+        loop {
+            match self.write_once(bytes, patience) {
+                Err(error) if patience.ended_early(&error) => {}
+                Ok(0) if !bytes.is_empty() => return Err(io::ErrorKind::WriteZero.into()),
+                written => return written.map_err(timed_out),
+            }
+        }
+    }
+
+    fn write_once(&self, bytes: &[u8], patience: &mut Patience) -> io::Result<usize> {
         let timeout = patience.left()?;
-        let written = match self {
+        match self {
             Channel::Stream(stream) => {
                 patience.apply(timeout, |timeout| stream.set_write_timeout(timeout))?;
                 (&*stream).write(bytes)
@@ -104,10 +122,6 @@ impl Channel {
                 patience.apply(timeout, |timeout| socket.set_write_timeout(timeout))?;
                 socket.send(bytes)
             }
-        };
-        match written {
-            Ok(0) if !bytes.is_empty() => Err(io::ErrorKind::WriteZero.into()),
-            written => written.map_err(timed_out),
         }
     }
 
@@ -166,6 +180,13 @@ impl Patience {
         }
     }
 
+    /// Whether a socket gave up a little before its time: the kernel counts in ticks, and the first may have
+    /// been half over. A socket that does not wait at all is not to be asked over and over.
+    fn ended_early(&mut self, error: &io::Error) -> bool {
+        let left = if error.kind() == io::ErrorKind::WouldBlock { self.left() } else { Ok(None) };
+        matches!(left, Ok(Some(left)) if left <= TICK)
+    }
+
     fn apply(
         &mut self,
         timeout: Option<Duration>,
@@ -178,6 +199,9 @@ impl Patience {
         Ok(())
     }
 }
+
+/// The longest tick of a kernel: 100 in a second.
+const TICK: Duration = Duration::from_millis(10);
 
 /// What is left of such a message would look like a whole one.
 fn too_long() -> io::Error {
