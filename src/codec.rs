@@ -15,6 +15,7 @@
 //! |---|---|---|---|
 //! | [`Lines`] | text up to a newline | 8 KiB | [`Oversize`] |
 //! | [`Delimited`] | bytes up to a delimiter, or to one of several | must be said | [`Oversize`] |
+//! | [`Runs`] | as many whole lines as came together | must be said | an error |
 //! | [`LengthDelimited`] | as many bytes as its header says | must be said | [`Oversize`] |
 //! | [`Fixed`] | as many bytes as every other | the same | only in datagrams: an error |
 //! | [`Bytes`] | whatever one read or one datagram brought | 256 KiB | cut |
@@ -24,6 +25,7 @@ mod delimited;
 mod fixed;
 mod length;
 mod lines;
+mod runs;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +34,7 @@ pub use delimited::Delimited;
 pub use fixed::Fixed;
 pub use length::{LengthDelimited, LengthDelimitedBuilder};
 pub use lines::Lines;
+pub use runs::Runs;
 
 use std::error::Error;
 use std::fmt;
@@ -107,7 +110,8 @@ impl Oversize {
 /// The contract of `find`: after [`Found::Need`] and [`Found::Nothing`] it is called again with the
 /// same bytes and possibly more behind them; after [`Found::Frame`] and [`Found::Skip`], with the bytes
 /// behind the `used` ones, of which there may be fewer than there were. It must find the same frames
-/// however the input was cut (except [`Bytes`], whose frames are the cuts). After an error, and before
+/// however the input was cut (except [`Bytes`], whose frames are the cuts, and [`Runs`], which end at any
+/// line). After an error, and before
 /// each datagram, it starts afresh: nothing of a datagram is remembered for the next.
 ///
 /// # Examples

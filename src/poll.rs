@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::task::Wake;
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a socket is polled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -70,12 +70,19 @@ pub(crate) struct Event {
 pub(crate) struct Poll {
     epoll: OwnedFd,
     ready: Vec<Event>,
+    alarm: Option<Alarm>,
+}
+
+/// Ends a wait: a timer with a descriptor.
+struct Alarm {
+    clock: OwnedFd,
+    rings_at: Instant,
 }
 
 impl Poll {
     pub(crate) fn new() -> io::Result<Poll> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        Ok(Poll { epoll, ready: Vec::with_capacity(EVENTS_PER_WAIT) })
+        Ok(Poll { epoll, ready: Vec::with_capacity(EVENTS_PER_WAIT), alarm: None })
     }
 
     /// Moves a level-triggered socket from one interest to another, with at most one system call.
@@ -132,13 +139,46 @@ impl Poll {
         Ok(epoll::add(&self.epoll, waker.counter.as_fd(), data, flags)?)
     }
 
+    /// How long to [`wait`](Poll::wait) until then; `None` if an alarm will end the wait. For what is far
+    /// off an alarm is set once, so that most waits need neither a look at the clock nor a timer of the
+    /// kernel's own. `now` may be a little out of date.
+    pub(crate) fn time_until(&mut self, then: Instant, now: Instant) -> Option<Duration> {
+        let is_far = then.saturating_duration_since(now) >= FAR;
+        if is_far && self.set_alarm(then, now).is_ok() {
+            return None;
+        }
+        Some(then.saturating_duration_since(Instant::now()))
+    }
+
+    /// Sees to it that an alarm rings by then. One that rings before will do: it is no harm to look.
+    fn set_alarm(&mut self, then: Instant, now: Instant) -> io::Result<()> {
+        if self.alarm.as_ref().is_some_and(|alarm| now < alarm.rings_at && alarm.rings_at <= then) {
+            return Ok(());
+        }
+        let clock = match self.alarm.take() {
+            Some(Alarm { clock, .. }) => clock,
+            None => {
+                let clock = sys::io::alarm_clock()?;
+                let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+                epoll::add(&self.epoll, &clock, epoll::EventData::new_u64(ALARM), flags)?;
+                clock
+            }
+        };
+        sys::io::ring_after(&clock, then.saturating_duration_since(Instant::now()))?;
+        self.alarm = Some(Alarm { clock, rings_at: then });
+        Ok(())
+    }
+
     /// Waits until a socket is ready or the time has passed; `None` waits for ever.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.ready.clear();
         let timeout = timeout.map(timespec);
         let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS_PER_WAIT];
         match epoll::wait(&self.epoll, &mut events[..], timeout.as_ref()) {
-            Ok((events, _)) => self.ready.extend(events.iter().map(Event::from)),
+            Ok((events, _)) => {
+                let of_sockets = events.iter().filter(|event| event.data.u64() != ALARM);
+                self.ready.extend(of_sockets.map(Event::from));
+            }
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -305,3 +345,9 @@ fn timespec(timeout: Duration) -> Timespec {
 }
 
 const EVENTS_PER_WAIT: usize = 256;
+
+/// What is as far off as this is left to the alarm: to set it anew now and then costs little beside it.
+const FAR: Duration = Duration::from_secs(1);
+
+/// No socket has this token.
+const ALARM: u64 = u64::MAX - 7;

@@ -6,7 +6,7 @@ use matrix::{
     Cell, Kind, Random, eventually, name, next, on_all, on_datagrams, on_kinds, on_streams, stop,
 };
 use sockeye::codec::{
-    Bytes, Codec, Delimited, Fixed, FrameError, LengthDelimited, Lines, Oversize,
+    Bytes, Codec, Delimited, Fixed, FrameError, LengthDelimited, Lines, Oversize, Runs,
 };
 use sockeye::handler::{CloseReason, Context, Handler, Outcome};
 use sockeye::limits::Limits;
@@ -448,6 +448,9 @@ fn any_split_of_the_input_gives_the_same_frames(cell: &Cell) {
     let (server, _ended) = echo_bytes(cell, Fixed::of(7));
     splits(cell, &server, b"onetwo.four...seven bytes...");
     stop(&server);
+    let (server, _ended) = echo_bytes(cell, Runs::of(b'\n', 12));
+    splits(cell, &server, b"one\ntwo\n\nand 11 more\nend\n");
+    stop(&server);
 }
 
 /// An echo of whole frames gives all bytes back.
@@ -524,6 +527,13 @@ fn datagrams_hold_whole_frames(cell: &Cell) {
     ["", "abc", "abcde", "abcdefgh"].iter().for_each(|bad| post.send(bad.as_bytes()));
     assert_eq!(post.ask("four"), "four");
     eventually("they are counted", || server.counters().datagrams_dropped == 4);
+    stop(&server);
+
+    let (server, _ended) = echo_bytes(cell, Runs::of(b'\n', 8));
+    let post = cell.post(&server);
+    post.send(b"too long\n");
+    assert_eq!(post.ask("a\nb\n"), "a\nb\n");
+    assert_eq!(post.ask("no end"), "no end\n");
     stop(&server);
 }
 

@@ -548,3 +548,45 @@ proptest! {
         holds(&Fixed::of(bytes), &input, &cuts, bytes);
     }
 }
+
+/// Where runs end is up to how the input came; what they are put together is not.
+#[test]
+fn runs_are_whole_lines_however_the_input_is_cut() {
+    let codec = Runs::of(b'\n', 8);
+    let input = b"one\ntwo\n\n1234567\nlast\n";
+    assert_eq!(
+        all_at_once(&codec, input),
+        [frame("one\ntwo\n"), frame("\n"), frame("1234567\n"), frame("last\n")]
+    );
+    for at in 0..=input.len() {
+        for cut in at..=input.len() {
+            let pieces = [&input[..at], &input[at..cut], &input[cut..]];
+            let (seen, kept) = read(&codec, &pieces, Edge::Eof);
+            let mut whole = Vec::new();
+            for run in seen {
+                let Seen::Frame(bytes) = run else { panic!("{run:?}") };
+                assert!(bytes.ends_with(b"\n") && bytes.len() <= 8);
+                whole.extend(bytes);
+            }
+            assert_eq!((&whole[..], kept < 8), (&input[..], true), "{at} {cut}");
+        }
+    }
+}
+
+#[test]
+fn a_run_has_a_limit_and_an_end() {
+    let codec = Runs::of(b'\n', 4);
+    same(&codec, b"abc\nabcd\n", &[frame("abc\n"), Seen::TooLong(4)]);
+    assert_eq!(all_at_once(&codec, b"a\nb"), [frame("a\n"), Truncated]);
+    let mut fresh = codec.clone();
+    assert_eq!(fresh.find(b"", Edge::Eof).unwrap(), Found::Nothing);
+    assert_eq!(message(&codec, b"a\nb"), [frame("a\nb")]);
+    assert_eq!(message(&codec, b""), [frame("")]);
+    assert_eq!(message(&codec, b"12345"), [Seen::TooLong(4)]);
+    assert_eq!(encode(&codec, &[b"", b"a", b"b\nc\n"]).unwrap(), b"\na\nb\nc\n");
+    assert!(encode(&codec, &[b"abcd"]).is_err(), "with its end it is too long");
+    assert_eq!(
+        (codec.as_is(b"a\n"), codec.as_is(b"a"), codec.as_is(b"abcd\n")),
+        (Some(&b"a\n"[..]), None, None)
+    );
+}

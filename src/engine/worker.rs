@@ -175,8 +175,12 @@ impl Worker {
     /// session, however new; a stop sees to those that it finds itself.
     fn collect(&mut self) {
         self.address.letters.take(&mut self.batch);
-        self.obey();
-        self.deliver();
+        if !self.address.orders.is_empty() || self.stop_by.is_some() {
+            self.obey();
+        }
+        if !self.batch.is_empty() {
+            self.deliver();
+        }
     }
 
     fn is_done(&self) -> bool {
@@ -196,8 +200,7 @@ impl Worker {
             return Some(Duration::ZERO);
         }
         let wakes = [self.timers.next(), self.doors.next(), self.stop_by];
-        let next = wakes.into_iter().flatten().min()?;
-        Some(next.saturating_duration_since(Instant::now()))
+        self.poll.time_until(wakes.into_iter().flatten().min()?, self.desk.turn.now)
     }
 
     fn obey(&mut self) {

@@ -95,8 +95,9 @@ struct Shared {
 }
 
 struct Roster {
-    /// By the address of the mailbox, which the lane keeps alive.
-    lanes: HashMap<usize, Lane>,
+    lanes: Vec<Lane>,
+    /// Where the lane of a mailbox is, by the mailbox's address, which the lane keeps alive.
+    places: HashMap<usize, usize>,
     /// How many memberships each session has, by the address of its line, which they keep alive.
     members: HashMap<usize, usize>,
     queue_bytes_max: usize,
@@ -111,8 +112,8 @@ struct Lane {
 impl<C: Codec> Group<C> {
     /// A group without members, whose frames this codec encodes.
     pub fn new(codec: C, on_slow: OnSlow) -> Group<C> {
-        let (lanes, members) = (HashMap::new(), HashMap::new());
-        let roster = Roster { lanes, members, queue_bytes_max: QUEUE_BYTES_MAX };
+        let (lanes, places, members) = (Vec::new(), HashMap::new(), HashMap::new());
+        let roster = Roster { lanes, places, members, queue_bytes_max: QUEUE_BYTES_MAX };
         let (missed, roster) = (Arc::default(), Mutex::new(roster));
         Group { shared: Arc::new(Shared { on_slow, missed, roster }), codec }
     }
@@ -134,11 +135,13 @@ impl<C: Codec> Group<C> {
         let memberships = roster.members.entry(Arc::as_ptr(&line).addr()).or_default();
         *memberships += 1;
         if *memberships == 1 {
-            let letters = line.letters();
-            let lane = roster.lanes.entry(address(letters));
-            let lane = lane.or_insert_with(|| self.shared.lane(letters.clone()));
+            let Roster { lanes, places, .. } = &mut *roster;
+            let place = *places.entry(address(line.letters())).or_insert_with(|| {
+                lanes.push(self.shared.lane(line.letters().clone()));
+                lanes.len() - 1
+            });
             // Copied only while a letter that names the old members is under way.
-            Arc::make_mut(&mut lane.members).push(line.clone());
+            Arc::make_mut(&mut lanes[place].members).push(line.clone());
         }
         drop(roster);
         Membership { shared: self.shared.clone(), line }
@@ -218,14 +221,14 @@ impl Shared {
             (waiting > 0 && waiting + charge > limit + LETTER_BYTES) || lane.letters.is_full()
         };
         // One member's own thread that is behind is that member's affair.
-        if roster.lanes.values().any(|lane| !lane.letters.is_private() && is_behind(lane)) {
+        if roster.lanes.iter().any(|lane| !lane.letters.is_private() && is_behind(lane)) {
             return Err(SendError::Full);
         }
         let is_member = |line: &&Arc<Line>| roster.members.contains_key(&Arc::as_ptr(line).addr());
         let except = except.filter(is_member);
         let mut shared: Option<Frame> = None;
         let mut count = 0;
-        for lane in roster.lanes.values() {
+        for lane in &roster.lanes {
             let Lane { letters, members } = lane;
             let except = except.filter(|line| address(line.letters()) == address(letters));
             let receivers = members.lines().len() - usize::from(except.is_some());
@@ -284,10 +287,16 @@ impl Drop for Membership {
         }
         roster.members.remove(&line);
         let letters = address(self.line.letters());
-        let Some(lane) = roster.lanes.get_mut(&letters) else { return };
+        let Roster { lanes, places, .. } = &mut *roster;
+        let Some(place) = places.get(&letters).copied() else { return };
+        let lane = &mut lanes[place];
         Arc::make_mut(&mut lane.members).remove(&self.line);
         if lane.members.lines().is_empty() {
-            roster.lanes.remove(&letters);
+            places.remove(&letters);
+            lanes.swap_remove(place);
+            if let Some(moved) = lanes.get(place) {
+                places.insert(address(&moved.letters), place);
+            }
         }
     }
 }

@@ -37,11 +37,18 @@ pub(crate) struct Publication {
 }
 
 /// The frames behind the first one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct More {
     bytes: Vec<u8>,
     /// Where each of them ends, and its body within it.
     frames: Vec<(usize, Range<usize>)>,
+}
+
+impl More {
+    /// Room for as many frames as a read of short lines brings: to grow step by step costs more.
+    fn new() -> Box<More> {
+        Box::new(More { bytes: Vec::with_capacity(1024), frames: Vec::with_capacity(16) })
+    }
 }
 
 /// The members of a group that one worker has, as they were when a frame was sent to them.
@@ -93,7 +100,7 @@ impl Publication {
         if !self.is_for(members, except) || waits + bytes.len() > ADDED_BYTES_MAX {
             return false;
         }
-        let more = self.more.get_or_insert_default();
+        let more = self.more.get_or_insert_with(More::new);
         more.bytes.extend_from_slice(bytes);
         more.frames.push((more.bytes.len(), body.clone()));
         members.ledger.waiting.fetch_add(charge, Ordering::SeqCst);

@@ -137,6 +137,25 @@ pub(crate) fn event_counter() -> io::Result<OwnedFd> {
     Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
 }
 
+/// A clock that wakes whoever polls it: timerfd_create(2).
+pub(crate) fn alarm_clock() -> io::Result<OwnedFd> {
+    use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
+    let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+    Ok(timerfd_create(TimerfdClockId::Monotonic, flags)?)
+}
+
+/// Has an [`alarm_clock`] ring once, after this and not as it was set before: timerfd_settime(2).
+pub(crate) fn ring_after(clock: impl AsFd, time: Duration) -> io::Result<()> {
+    use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
+    // No time at all would be never.
+    let time = time.clamp(Duration::from_nanos(1), Duration::from_secs(u32::MAX.into()));
+    let never = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let once = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
+    let setting = Itimerspec { it_interval: never, it_value: once };
+    timerfd_settime(clock, TimerfdTimerFlags::empty(), &setting)?;
+    Ok(())
+}
+
 /// Adds one to an [`event_counter`].
 pub(crate) fn signal(counter: impl AsFd) {
     // It can fail only when the counter is at its maximum, and then it is readable anyway.

@@ -3,7 +3,7 @@
 use peers::protocol::{LINE_MAX, Service};
 use peers::{Arguments, Transport};
 use sockeye::Server;
-use sockeye::codec::{Bytes, Codec, Delimited};
+use sockeye::codec::{Bytes, Codec, Delimited, Runs};
 use sockeye::engine::AnyEngine;
 use sockeye::handler::{Context, Group, Handler, Membership, OnSlow, Outcome};
 use sockeye::limits::Limits;
@@ -30,9 +30,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         Service::Reverse => server.codec(Delimited::by(b"\n", LINE_MAX)).run(reverse())?,
         Service::Fan => {
-            let group = Group::new(Delimited::by(b"\n", LINE_MAX), OnSlow::Close);
+            // As in the peers, lines that came together are passed on together.
+            let group = Group::new(Runs::of(b'\n', LINE_MAX), OnSlow::Close);
             let member = move |_: &_| Member { group: group.clone(), membership: None };
-            server.codec(Delimited::by(b"\n", LINE_MAX)).run_with(member)?
+            server.codec(Runs::of(b'\n', LINE_MAX)).run_with(member)?
         }
     };
     Ok(())
@@ -40,20 +41,20 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Its lines go to all of the group.
 struct Member {
-    group: Group<Delimited>,
+    group: Group<Runs>,
     membership: Option<Membership>,
 }
 
-impl Handler<Delimited> for Member {
-    fn on_open(&mut self, cx: &mut Context<'_, Delimited>) -> Outcome {
+impl Handler<Runs> for Member {
+    fn on_open(&mut self, cx: &mut Context<'_, Runs>) -> Outcome {
         self.membership = Some(self.group.join(&cx.remote()));
         // With its end this is `GREETING`.
         cx.send(b"");
         Ok(())
     }
 
-    fn on_frame(&mut self, line: &[u8], _: &mut Context<'_, Delimited>) -> Outcome {
-        self.group.send(line)?;
+    fn on_frame(&mut self, lines: &[u8], _: &mut Context<'_, Runs>) -> Outcome {
+        self.group.send(lines)?;
         Ok(())
     }
 }
