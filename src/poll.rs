@@ -76,7 +76,7 @@ pub(crate) struct Poll {
 /// Ends a wait: a timer with a descriptor.
 struct Alarm {
     clock: OwnedFd,
-    rings_at: Instant,
+    rings_at: Option<Instant>,
 }
 
 impl Poll {
@@ -139,9 +139,17 @@ impl Poll {
         Ok(epoll::add(&self.epoll, waker.counter.as_fd(), data, flags)?)
     }
 
-    /// How long to [`wait`](Poll::wait) until then; `None` if an alarm will end the wait. For what is far
-    /// off an alarm is set once, so that most waits need neither a look at the clock nor a timer of the
-    /// kernel's own. `now` may be a little out of date.
+    /// Gives it an alarm: see [`time_until`](Poll::time_until).
+    pub(crate) fn with_alarm(self) -> io::Result<Poll> {
+        let clock = sys::io::alarm_clock()?;
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&self.epoll, &clock, epoll::EventData::new_u64(ALARM), flags)?;
+        Ok(Poll { alarm: Some(Alarm { clock, rings_at: None }), ..self })
+    }
+
+    /// How long to [`wait`](Poll::wait) until then; `None` if the alarm will end the wait. For what is far
+    /// off it is set once, so that most waits need neither a look at the clock nor a timer of the kernel's
+    /// own. `now` may be a little out of date.
     pub(crate) fn time_until(&mut self, then: Instant, now: Instant) -> Option<Duration> {
         let is_far = then.saturating_duration_since(now) >= FAR;
         if is_far && self.set_alarm(then, now).is_ok() {
@@ -152,20 +160,11 @@ impl Poll {
 
     /// Sees to it that an alarm rings by then. One that rings before will do: it is no harm to look.
     fn set_alarm(&mut self, then: Instant, now: Instant) -> io::Result<()> {
-        if self.alarm.as_ref().is_some_and(|alarm| now < alarm.rings_at && alarm.rings_at <= then) {
-            return Ok(());
+        let Some(alarm) = &mut self.alarm else { return Err(io::ErrorKind::Unsupported.into()) };
+        if alarm.rings_at.is_none_or(|at| at <= now || at > then) {
+            sys::io::ring_after(&alarm.clock, then.saturating_duration_since(Instant::now()))?;
+            alarm.rings_at = Some(then);
         }
-        let clock = match self.alarm.take() {
-            Some(Alarm { clock, .. }) => clock,
-            None => {
-                let clock = sys::io::alarm_clock()?;
-                let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
-                epoll::add(&self.epoll, &clock, epoll::EventData::new_u64(ALARM), flags)?;
-                clock
-            }
-        };
-        sys::io::ring_after(&clock, then.saturating_duration_since(Instant::now()))?;
-        self.alarm = Some(Alarm { clock, rings_at: then });
         Ok(())
     }
 
@@ -351,3 +350,36 @@ const FAR: Duration = Duration::from_secs(1);
 
 /// No socket has this token.
 const ALARM: u64 = u64::MAX - 7;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_alarm_ends_a_wait_for_what_is_far_off_and_is_set_no_oftener_than_need_be() {
+        let mut poll = Poll::new().unwrap().with_alarm().unwrap();
+        let now = Instant::now();
+        let soon = poll.time_until(now + FAR / 2, now).expect("without the alarm");
+        assert!(soon <= FAR / 2 && poll.alarm.as_ref().unwrap().rings_at.is_none());
+        for (far, rings) in [(90, 90), (99, 90), (70, 70), (80, 70)] {
+            assert_eq!(poll.time_until(now + FAR * far, now), None);
+            let rings_at = poll.alarm.as_ref().unwrap().rings_at;
+            assert_eq!(rings_at, Some(now + FAR * rings));
+        }
+        let then = Instant::now() + FAR;
+        assert_eq!(poll.time_until(then, then - FAR), None);
+        poll.wait(None).unwrap();
+        assert_eq!(poll.ready(), 0, "it is no socket");
+        assert!(Instant::now() >= then);
+        // What has rung is set anew, and what is past is not waited for.
+        assert_eq!(poll.time_until(then + FAR * 9, then), None);
+        assert_eq!(poll.alarm.as_ref().unwrap().rings_at, Some(then + FAR * 9));
+        assert_eq!(poll.time_until(then, then), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn without_an_alarm_every_wait_has_its_time() {
+        let (mut poll, now) = (Poll::new().unwrap(), Instant::now());
+        assert!(poll.time_until(now + FAR * 9, now).is_some_and(|left| left <= FAR * 9));
+    }
+}

@@ -304,6 +304,15 @@ impl Wire<'_> {
         Ok(sent)
     }
 
+    /// Sends all that is said in a turn.
+    #[inline(always)]
+    fn answer(self, bytes: &[u8], traffic: &mut Traffic) -> io::Result<usize> {
+        match self {
+            Wire::Datagrams(way) => way.answer(bytes, traffic),
+            _ => self.send(bytes, traffic),
+        }
+    }
+
     fn send_with(
         self,
         bytes: &[u8],
@@ -334,7 +343,7 @@ fn settle(
     if turn.out.is_empty() && session.has_nothing_to_say() {
         return false;
     }
-    let written = match session.answer(turn, input, |bytes| wire.send(bytes, traffic)) {
+    let written = match session.answer(turn, input, |bytes| wire.answer(bytes, traffic)) {
         Answer::Sent => return true,
         Answer::Begun(written) => Some(written),
         Answer::Other => None,

@@ -136,6 +136,7 @@ impl DatagramPeer {
             common,
             now: desk.turn.now,
             outbox: None,
+            alone: false,
             lent: Lent::NOTHING,
             at_once: common.stateless,
         };
@@ -244,14 +245,15 @@ impl Worker {
                 if self.common.stateless {
                     dropped = self.take_in_stateless(token, received, from, outbox);
                 } else {
-                    let (mut peer, lent) = (None, received.lent());
+                    let mut peer = None;
                     for message in messages {
                         peer = match peer {
                             Some(peer) if self.actors.get(peer).is_some() => Some(peer),
                             _ => self.peer_of(token, from, received.source),
                         };
-                        let handled = peer
-                            .is_some_and(|peer| self.hand_in(peer, message, from, outbox, lent));
+                        let handled = peer.is_some_and(|peer| {
+                            self.hand_in(peer, message, received, from, outbox)
+                        });
                         dropped += usize::from(!handled);
                     }
                 }
@@ -278,9 +280,9 @@ impl Worker {
         &mut self,
         token: u64,
         message: &[u8],
+        received: &Received<'_>,
         from: &AnyAddr,
         outbox: Option<&RefCell<Outbox>>,
-        lent: Lent<'_>,
     ) -> bool {
         let Worker { actors, desk, common, .. } = self;
         let Some(Actor::Peer(peer)) = actors.get_mut(token) else { return false };
@@ -291,7 +293,8 @@ impl Worker {
             common,
             now: desk.turn.now,
             outbox: outbox.map(|outbox| (outbox, token)),
-            lent,
+            alone: received.alone,
+            lent: received.lent(),
             at_once: false,
         };
         let (handled, steady) =

@@ -20,6 +20,9 @@ pub(super) type Rounds = Vec<(u64, u32)>;
 impl Worker {
     /// Delivers the batch.
     pub(super) fn deliver(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
         let mut batch = std::mem::take(&mut self.batch);
         let mut rounds = std::mem::take(&mut self.rounds);
         let mut chorus = std::mem::take(&mut self.chorus);

@@ -4,8 +4,7 @@
 //!   loop:  doze ─► wait ─► now ─► orders ─► letters ─► events ─► timers ─► ready
 //!                                  │          │          │         │         │
 //!                                 adopt,    deliver   accept,    tick      resume
-//!                                 stop                read,
-//!                                                     write
+//!                                 stop               read, write
 //! ```
 //!
 //! After each turn of a session `update` asks it what to wait for: interest, deadline, another turn,
@@ -104,7 +103,7 @@ impl Actor {
 impl Worker {
     pub(crate) fn new(common: Arc<Common>) -> io::Result<Worker> {
         let waker = Arc::new(EventWaker::new()?);
-        let poll = Poll::new()?;
+        let poll = Poll::new()?.with_alarm()?;
         poll.watch(&waker, WAKE)?;
         let bell = Bell::new(Waker::from(waker));
         common.gate.notify(bell.clone());
@@ -178,9 +177,7 @@ impl Worker {
         if !self.address.orders.is_empty() || self.stop_by.is_some() {
             self.obey();
         }
-        if !self.batch.is_empty() {
-            self.deliver();
-        }
+        self.deliver();
     }
 
     fn is_done(&self) -> bool {

@@ -154,6 +154,7 @@ impl Worker {
             common,
             now: desk.turn.now,
             outbox: outbox.map(|outbox| (outbox, sender)),
+            alone: received.alone,
             lent: received.lent(),
             at_once: true,
         };

@@ -24,12 +24,35 @@ pub(crate) struct Way<'a> {
     pub(super) outbox: Option<(&'a RefCell<Outbox>, u64)>,
     /// What may be sent back from where it was received.
     pub(super) lent: Lent<'a>,
+    /// It answers a datagram that came alone.
+    pub(super) alone: bool,
     /// What the kernel does not take at once is lost: nobody would know later where it was to go.
     pub(super) at_once: bool,
 }
 
 impl Way<'_> {
     pub(in crate::engine) fn send(&self, bytes: &[u8], traffic: &mut Traffic) -> io::Result<usize> {
+        self.send_by(self.outbox, bytes, traffic)
+    }
+
+    /// Sends all that is said in this turn. If nothing else came, it need not wait for others.
+    pub(in crate::engine) fn answer(
+        &self,
+        bytes: &[u8],
+        traffic: &mut Traffic,
+    ) -> io::Result<usize> {
+        let with_others = |(outbox, _): &(&RefCell<Outbox>, u64)| {
+            !self.alone || !outbox.borrow().is_empty() // which it must not overtake
+        };
+        self.send_by(self.outbox.filter(with_others), bytes, traffic)
+    }
+
+    fn send_by(
+        &self,
+        outbox: Option<(&RefCell<Outbox>, u64)>,
+        bytes: &[u8],
+        traffic: &mut Traffic,
+    ) -> io::Result<usize> {
         let tally = &self.common.tally;
         let Some(to) = self.to else {
             Tally::add(&tally.replies_dropped);
@@ -39,7 +62,7 @@ impl Way<'_> {
             Tally::add(&tally.replies_guarded);
             return Ok(bytes.len());
         }
-        let sent = match self.outbox {
+        let sent = match outbox {
             Some((outbox, owner)) => self.post(&mut outbox.borrow_mut(), owner, bytes, to, traffic),
             None => self.send_now(bytes, to),
         };

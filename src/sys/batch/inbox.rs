@@ -37,6 +37,8 @@ pub(crate) struct Received<'a> {
     pub(crate) source: Option<Source>,
     /// It is several datagrams of this length, the last of which may be shorter; 0 if it is one.
     segment: usize,
+    /// Nothing else came with it.
+    pub(crate) alone: bool,
     inbox: &'a [u8],
 }
 
@@ -160,7 +162,8 @@ impl Inbox {
             0 => (None, 0),
             filled => self.beside(index, filled as _),
         };
-        Received { bytes, length, from, source, segment, inbox: &self.bytes }
+        let alone = self.received == 1 && segment == 0;
+        Received { bytes, length, from, source, segment, alone, inbox: &self.bytes }
     }
 
     /// Where to answer from, and the length of the datagrams that this one is.

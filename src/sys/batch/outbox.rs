@@ -288,6 +288,7 @@ impl Outbox {
     }
 
     /// Forgets what is left.
+    #[inline]
     pub(crate) fn clear(&mut self) {
         (self.next, self.count, self.used) = (0, 0, 0);
     }
