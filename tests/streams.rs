@@ -2,9 +2,10 @@
 
 mod matrix;
 
-use matrix::{Cell, Random, eventually, name, next, on_kinds, on_streams, stop};
+use matrix::{Cell, Kind, Random, eventually, name, next, on_kinds, on_streams, stop};
 use sockeye::codec::{Bytes, Lines};
 use sockeye::handler::{CloseReason, Context, Handler, Outcome};
+use sockeye::socket::Options;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::sync::mpsc;
@@ -210,7 +211,12 @@ fn all_of_a_long_reply_arrives_though_the_input_was_never_read(cell: &Cell) {
 fn bulk_data_both_ways_at_once_is_echoed_whole(cell: &Cell) {
     const LENGTH: usize = 16 * 1024 * 1024;
     let echo = |bytes: &[u8], cx: &mut Context<'_, Bytes>| cx.send(bytes);
-    let server = cell.server().codec(Bytes::default()).serve(echo).unwrap();
+    let small = Options::new().send_buffer(4096).receive_buffer(4096);
+    let server = match cell.kind {
+        Kind::Memory => cell.server(),
+        _ => cell.server().options(small),
+    };
+    let server = server.codec(Bytes::default()).serve(echo).unwrap();
     let client = cell.connect(&server);
     let (mut reads, mut writes) = (client.try_clone(), client);
     let sent = Random(7).bytes(LENGTH);
