@@ -4,10 +4,14 @@
 //! connections. Each of those has its limit of time in the worker's queue and says nothing. Connections
 //! in memory need no descriptor, so there can be a million: with both ends each takes some 750 bytes.
 //!
+//! Both ends run on one processor: else the time is that of waking another one, which depends on what the
+//! scheduler thinks of the threads and not on timers.
+//!
 //! A message makes no entry in the queue and moves none, however many there are: the line must be flat.
 #![allow(missing_docs, reason = "criterion's macros make functions without")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use sockeye::Server;
 use sockeye::codec::Bytes;
 use sockeye::engine::Events;
@@ -18,6 +22,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 fn timers(criterion: &mut Criterion) {
+    stay_on_one_processor();
     let mut group = criterion.benchmark_group("timers");
     group.throughput(Throughput::Elements(1));
     for idle in [0, 1_000, 100_000, 1_000_000] {
@@ -53,6 +58,15 @@ fn timers(criterion: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+fn stay_on_one_processor() {
+    let allowed = sched_getaffinity(None).expect("it can be asked");
+    let first = (0..CpuSet::MAX_CPU).find(|cpu| allowed.is_set(*cpu)).expect("it runs somewhere");
+    let mut only = CpuSet::new();
+    only.set(first);
+    // The threads that are made from now on stay there too.
+    sched_setaffinity(None, &only).expect("it is allowed already");
 }
 
 /// How long anything here may take; a bench that hangs fails instead.
