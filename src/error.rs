@@ -121,7 +121,9 @@ impl Error {
             Some(number) => io::Error::from_raw_os_error(number),
             None => io::Error::new(source.kind(), source.to_string()),
         };
-        Error::with_kind(self.kind(), self.operation(), self.endpoint(), source)
+        let mut error = Error::with_kind(self.kind(), self.operation(), self.endpoint(), source);
+        error.0.bytes_sent = self.0.bytes_sent;
+        error
     }
 
     /// The same of a send, of whose bytes the kernel has taken so many.

@@ -140,7 +140,7 @@ impl Channel {
 ///
 /// The deadline is absolute: a peer that sends a byte now and then does not move it. The socket's own
 /// timeout is set again only when it would be wrong, so an operation that needs one read costs one
-/// system call.
+/// system call; with an end for all operations, which is nearer each time, two.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
     pub(super) timeout: Option<Duration>,

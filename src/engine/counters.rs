@@ -25,13 +25,14 @@ pub struct Counters {
     /// How often such a want began. One that comes and goes is one, until all has been well for a
     /// second.
     pub shortages: u64,
-    /// Bytes that were read from connections and came in datagrams, dropped ones included. Not those that
-    /// blocking handlers read, who have their sockets to themselves.
+    /// Bytes that were read from connections and came in datagrams, dropped ones included. Not those of
+    /// connections that were refused, nor those of blocking handlers, who have their sockets to themselves.
     pub bytes_read: u64,
-    /// Bytes that the kernel took for connections and in datagrams, blocking handlers' again left out.
+    /// Bytes that the kernel took for connections and in datagrams, with the same left out.
     ///
     /// Both are brought up to date when a session ends and before its worker or thread sleeps, so that a
-    /// peer may have an answer for a moment before it is counted.
+    /// peer may have an answer for a moment before it is counted. And datagrams that were to leave together
+    /// may be counted for a moment and not leave: between two snapshots the number may fall by them.
     pub bytes_written: u64,
     /// Datagram peers that got a session.
     pub datagram_peers: u64,

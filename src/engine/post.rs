@@ -31,14 +31,12 @@ impl Worker {
             match &batch[0] {
                 Letter::All(publication) if together => {
                     put_together(&batch, letters, &mut chorus);
-                    let song = Song {
-                        frames: &chorus,
-                        // Else a remote may have been promised room.
-                        alone: letters as usize == batch.len() && self.address.letters.is_empty(),
-                        moment: self.desk.turn.moment(),
-                    };
+                    let whole = letters as usize == batch.len();
+                    let (frames, moment) = (&chorus[..], self.desk.turn.moment());
                     for token in publication.receivers().iter() {
-                        if !self.sing(token, &song) {
+                        // Else a remote may have been promised room, meanwhile too.
+                        let alone = whole && self.address.letters.is_empty();
+                        if !self.sing(token, &Song { frames, alone, moment }) {
                             self.give(token, &batch, 0..letters);
                         }
                     }

@@ -94,7 +94,7 @@ impl Way<'_> {
         }
         send_out(self.socket, outbox, self.lent, &self.common.tally, traffic);
         if !outbox.is_empty() {
-            // Nothing overtakes what is in it.
+            // What is in it goes first, unless it has to go back to its sessions too.
             return Err(io::ErrorKind::WouldBlock.into());
         }
         match outbox.takes(bytes.len()) && outbox.push(bytes, to, self.source, owner, self.lent)? {
