@@ -19,7 +19,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Barrier};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -249,26 +249,28 @@ fn a_live_socket_is_taken_over_in_one_step() {
     for kind in KINDS {
         let path = dir.0.join(kind);
         let (old, old_file) = bind(kind, &path, &SocketFileOptions::new()).unwrap();
-        let done = Arc::new(Barrier::new(2));
-        let (clients_path, clients_done) = (path.clone(), done.clone());
-        // Whoever connects all the while meets one of the two.
+        // Whoever connects all the while meets one of the two. Nobody accepts: a listener is given
+        // no more connections than wait in its backlog, or the clients would stand still.
+        let (turns, their_turns) = mpsc::sync_channel(2);
+        let clients_path = path.clone();
         let clients = thread::spawn(move || {
-            connects(kind, &clients_path).unwrap();
-            clients_done.wait();
-            while Arc::strong_count(&clients_done) > 1 {
-                connects(kind, &clients_path).unwrap();
+            for () in their_turns {
+                for _ in 0..16 {
+                    connects(kind, &clients_path).unwrap();
+                }
             }
         });
-        done.wait();
+        turns.send(()).unwrap();
         // Who has found the old one a moment before is to be let in still, so none is closed yet.
         let mut all = vec![(old, old_file)];
         for _ in 0..200 {
             let files = replacing(Existing::Replace).mode(0o620);
+            turns.send(()).unwrap();
             all.push(bind(kind, &path, &files).unwrap());
             assert_eq!(mode(&path), 0o620);
             assert_eq!(all.last().unwrap().1.path(), path);
         }
-        drop(done);
+        drop(turns);
         clients.join().unwrap();
         let (last, was) = (all.pop().unwrap(), inode(&path));
         for old in all {
