@@ -135,17 +135,22 @@ impl Out {
     pub(crate) fn keep_loan(&mut self, as_datagram: bool, input: &[u8]) {
         if self.loan.len > 0 {
             let Loan { start, len } = std::mem::take(&mut self.loan);
-            self.begin();
-            let behind = self.bytes.split_off(self.start);
-            self.bytes.extend_from_slice(&input[start..start + len]);
-            self.bytes.extend_from_slice(&behind);
-            if as_datagram {
-                let (start, len) = (self.start as u32, len as u32);
-                for body in &mut self.bodies[self.next..] {
-                    *body = body.start + len..body.end + len;
-                }
-                self.bodies.insert(self.next, start..start + len);
+            self.put_first(&input[start..start + len], as_datagram);
+        }
+    }
+
+    /// Copies bytes to where they leave before all others. Nothing is lent.
+    pub(crate) fn put_first(&mut self, bytes: &[u8], as_datagram: bool) {
+        self.begin();
+        let behind = self.bytes.split_off(self.start);
+        self.bytes.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(&behind);
+        if as_datagram {
+            let (start, len) = (self.start as u32, bytes.len() as u32);
+            for body in &mut self.bodies[self.next..] {
+                *body = body.start + len..body.end + len;
             }
+            self.bodies.insert(self.next, start..start + len);
         }
     }
 

@@ -205,12 +205,13 @@ impl Worker {
         all
     }
 
-    /// Sends the replies to a batch. What the kernel does not take now goes back to its session.
+    /// Sends the replies to a batch. What the kernel does not take now goes back to its session, the
+    /// last first: each is put before those that were said after it.
     fn send_off(&mut self, token: u64, shared: &OwnedFd, outbox: &mut Outbox, lent: Lent<'_>) {
         let Worker { common, desk, .. } = self;
         send_out(shared.as_fd(), outbox, lent, &common.tally, &mut desk.traffic);
         let stateless = self.common.stateless;
-        while let Some((owner, message)) = outbox.pop(lent) {
+        while let Some((owner, message)) = outbox.pop_last(lent) {
             let Worker { actors, desk, common, .. } = self;
             match actors.get_mut(owner) {
                 Some(Actor::Peer(peer)) if !stateless && peer.socket == token => {

@@ -173,19 +173,14 @@ impl Session {
         }
     }
 
-    /// Takes a message back that was taken over and could not be sent now. It waits behind others.
+    /// Takes a message back that was taken over and could not be sent now. It goes before all others.
     pub(crate) fn take_back(&mut self, message: &[u8], turn: &Turn, spare: &mut Spare) {
         let stalls = self.state.backlog.is_none();
         if stalls {
             self.begin_stall(turn);
         }
         let backlog = self.state.backlog.get_or_insert_with(|| spare.take());
-        let pushed = backlog.push(true, |out| {
-            let start = out.len();
-            out.extend_from_slice(message);
-            Ok::<_, std::convert::Infallible>(start..out.len())
-        });
-        debug_assert!(pushed.is_ok());
+        backlog.put_first(message, true);
         let unsent = backlog.len();
         if let (true, Some(watched)) = (stalls, self.watched()) {
             watched.stalled(&self.state.peer, unsent);

@@ -293,6 +293,26 @@ impl Outbox {
         (self.next, self.count, self.used) = (0, 0, 0);
     }
 
+    /// Takes the last datagram out that is left, with its owner.
+    pub(crate) fn pop_last<'a>(&'a mut self, lent: Lent<'a>) -> Option<(u64, &'a [u8])> {
+        if self.is_empty() {
+            return None;
+        }
+        let index = self.count - 1;
+        let (run, vector) = (&mut self.runs[index], &mut self.vectors[index]);
+        run.count -= 1;
+        let before = run.segment * run.count;
+        let range = run.start + before..run.start + vector.iov_len;
+        vector.iov_len = before;
+        match run.count {
+            0 => self.count -= 1,
+            1 => self.headers[index].msg_hdr.msg_controllen = run.source_bytes as _,
+            _ => {}
+        }
+        let memory = if run.lent { lent.inbox } else { &*self.bytes };
+        Some((run.owner, memory.get(range).unwrap_or_default()))
+    }
+
     /// Takes the first datagram out that is left, with its owner.
     pub(crate) fn pop<'a>(&'a mut self, lent: Lent<'a>) -> Option<(u64, &'a [u8])> {
         if self.is_empty() {

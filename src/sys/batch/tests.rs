@@ -251,4 +251,20 @@ fn what_came_as_one_buffer_goes_back_from_there() {
         assert_eq!(outbox.pop(lent), Some((owner, bytes)));
     }
     assert!(outbox.is_empty());
+    // The last first, too, but for what was taken from the front: of three runs, one with a short end.
+    outbox.clear();
+    for (owner, at) in [(7, 100), (7, 200), (7, 300), (9, 400), (9, 500)] {
+        outbox.push(piece(at), &everybody, None, owner, lent).unwrap();
+    }
+    outbox.push(&copied, &everybody, None, 8, lent).unwrap();
+    assert_eq!(outbox.calls(), 3);
+    outbox.send(from.as_fd(), lent).unwrap_err();
+    assert_eq!(outbox.pop(lent), Some((7, piece(100))));
+    let left = [(8, &copied[..]), (9, piece(500)), (9, piece(400)), (7, piece(300))];
+    for expected in left {
+        outbox.send(from.as_fd(), lent).unwrap_err();
+        assert_eq!(outbox.pop_last(lent), Some(expected));
+    }
+    assert_eq!(outbox.pop_last(lent), Some((7, piece(200))));
+    assert!(outbox.is_empty() && outbox.pop_last(lent).is_none());
 }
