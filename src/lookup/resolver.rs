@@ -83,27 +83,21 @@ pub trait Resolver: Send + Sync + Debug {
     ) -> Result<Vec<SocketAddr>, LookupError>;
 }
 
-impl<R: Resolver + ?Sized> Resolver for &R {
-    fn resolve(
-        &self,
-        name: &str,
-        version: IpVersion,
-        deadline: Option<Instant>,
-    ) -> Result<Vec<SocketAddr>, LookupError> {
-        (**self).resolve(name, version, deadline)
-    }
+macro_rules! pass_on {
+    ($($pointer:ty),*) => { $(
+        impl<R: Resolver + ?Sized> Resolver for $pointer {
+            fn resolve(
+                &self,
+                name: &str,
+                version: IpVersion,
+                deadline: Option<Instant>,
+            ) -> Result<Vec<SocketAddr>, LookupError> {
+                (**self).resolve(name, version, deadline)
+            }
+        }
+    )* };
 }
-
-impl<R: Resolver + ?Sized> Resolver for Arc<R> {
-    fn resolve(
-        &self,
-        name: &str,
-        version: IpVersion,
-        deadline: Option<Instant>,
-    ) -> Result<Vec<SocketAddr>, LookupError> {
-        (**self).resolve(name, version, deadline)
-    }
-}
+pass_on!(&R, Arc<R>, Box<R>);
 
 /// A list of hosts, for tests and for programs that know theirs.
 ///

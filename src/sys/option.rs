@@ -31,3 +31,15 @@ pub(super) fn get(socket: impl AsFd, level: i32, name: i32) -> io::Result<libc::
     read(socket, level, name, &mut value)?;
     Ok(libc::c_int::from_ne_bytes(value))
 }
+
+/// The number of an option on most architectures of Linux; elsewhere one that no kernel knows.
+pub(super) const fn number(number: libc::c_int) -> libc::c_int {
+    let shares = cfg!(any(
+        target_arch = "x86",
+        target_arch = "x86_64",
+        target_arch = "arm",
+        target_arch = "aarch64",
+        target_arch = "riscv64"
+    ));
+    if shares && cfg!(target_os = "linux") { number } else { -1 }
+}

@@ -102,18 +102,4 @@ pub(crate) fn are_refused(socket: &impl AsFd) -> bool {
     option::get(socket, libc::SOL_SOCKET, SO_PASSRIGHTS).is_ok_and(|on| on == 0)
 }
 
-/// The number that most architectures have; elsewhere one that no kernel knows.
-const SO_PASSRIGHTS: libc::c_int = if cfg!(all(
-    target_os = "linux",
-    any(
-        target_arch = "x86",
-        target_arch = "x86_64",
-        target_arch = "arm",
-        target_arch = "aarch64",
-        target_arch = "riscv64"
-    )
-)) {
-    83
-} else {
-    -1
-};
+const SO_PASSRIGHTS: libc::c_int = option::number(83);

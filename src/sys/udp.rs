@@ -85,15 +85,4 @@ fn is_unknown(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOPROTOOPT | libc::EOPNOTSUPP))
 }
 
-/// The number that most architectures have; elsewhere one that no kernel knows.
-const SO_MEMINFO: libc::c_int = if cfg!(any(
-    target_arch = "x86",
-    target_arch = "x86_64",
-    target_arch = "arm",
-    target_arch = "aarch64",
-    target_arch = "riscv64"
-)) {
-    55
-} else {
-    -1
-};
+const SO_MEMINFO: libc::c_int = option::number(55);
