@@ -139,7 +139,7 @@ impl Desk {
             sys::io::receive_now(socket, into)?
         };
         if wait {
-            self.turn.now = Instant::now();
+            self.turn.it_is(Instant::now());
         }
         match length {
             0 => self.end(session, token, wire),
@@ -193,7 +193,7 @@ impl Desk {
         let wire = Wire::Stream(socket);
         let came = sys::rights::receive(socket, self.scratch.as_mut(), !wait)?;
         if wait {
-            self.turn.now = Instant::now();
+            self.turn.it_is(Instant::now());
         }
         session.arrive(came.descriptors.into())?;
         match (session.takes_records(), came.length) {
@@ -216,7 +216,7 @@ impl Desk {
         let wire = Wire::Stream(socket);
         let record = sys::io::receive_record(socket, self.scratch.as_mut(), wait)?;
         if wait {
-            self.turn.now = Instant::now();
+            self.turn.it_is(Instant::now());
         }
         match record {
             None => self.end(session, token, wire),

@@ -134,7 +134,7 @@ impl DatagramPeer {
             to: (!common.stateless).then_some(&to),
             source: self.route.source,
             common,
-            now: desk.turn.now,
+            now: desk.turn.now(),
             outbox: None,
             alone: false,
             lent: Lent::NOTHING,
@@ -242,7 +242,7 @@ impl Worker {
         match &received.from {
             // Else the kernel has cut it. A Unix datagram is as long as its sender's buffer.
             Ok(from) if received.is_whole() => {
-                heard(&self.common, from, received.length, self.desk.turn.now);
+                heard(&self.common, from, received.length, self.desk.turn.now());
                 if self.common.stateless {
                     dropped = self.take_in_stateless(token, received, from, outbox);
                 } else {
@@ -292,7 +292,7 @@ impl Worker {
             to: Some(from),
             source: peer.route.source,
             common,
-            now: desk.turn.now,
+            now: desk.turn.now(),
             outbox: outbox.map(|outbox| (outbox, token)),
             alone: received.alone,
             lent: received.lent(),
@@ -409,7 +409,7 @@ impl Worker {
         let blocked = !socket.blocked.is_empty();
         let by_time = socket.refuses_one_by_one();
         if blocked && by_time {
-            timers.arm(&mut socket.armed, desk.turn.now + RETRY, token);
+            timers.arm(&mut socket.armed, desk.turn.now() + RETRY, token);
         }
         let interest = Interest { read: !socket.closing, write: blocked && !by_time };
         let fd = socket.listening.socket.as_fd();

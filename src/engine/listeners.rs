@@ -110,7 +110,7 @@ impl Worker {
     }
 
     pub(super) fn accept(&mut self, event: Event) {
-        let (token, now) = (event.token, self.desk.turn.now);
+        let (token, now) = (event.token, self.desk.turn.now());
         let mut accepts = Accepts::new();
         loop {
             let Worker { actors, common, doors, .. } = self;
@@ -153,7 +153,7 @@ impl Worker {
     /// Puts them back once both are right. If one cannot be, they are left alone for a while: it would be
     /// deaf for ever.
     pub(super) fn reopen(&mut self) {
-        let now = self.desk.turn.now;
+        let now = self.desk.turn.now();
         self.doors.expire(now);
         if !self.doors.can_reopen(&self.common.gate, now) {
             return;

@@ -109,7 +109,7 @@ impl Worker {
     pub(super) fn accept_memory(&mut self) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listening) = self.doors.waiting_in_memory() else { return };
-            let now = self.desk.turn.now;
+            let now = self.desk.turn.now();
             match self.common.accept_memory(listening, now) {
                 Accepted::Guest(socket, peer) => {
                     self.common.goes_well(now);

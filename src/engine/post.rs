@@ -5,7 +5,8 @@
 //! than the owner of a busy [`Remote`](crate::handler::Remote).
 //!
 //! If the whole batch is for the members of one group, there is nothing to sort: its frames are put
-//! together once, and each member writes them from there.
+//! together once, and each member writes them from there. The members are gone through from the first to
+//! the last and the next time back again: those that were last are still in the processor's caches.
 
 use super::connection::{Song, Sung, Wire};
 use super::stream::Stream;
@@ -16,6 +17,14 @@ use std::os::fd::AsFd;
 
 /// Whom a letter goes to, and which one it is.
 pub(super) type Rounds = Vec<(u64, u32)>;
+
+/// What all members of a group are to say.
+#[derive(Default)]
+pub(super) struct Chorus {
+    frames: Vec<u8>,
+    /// The last member is the next to begin.
+    backwards: bool,
+}
 
 impl Worker {
     /// Delivers the batch.
@@ -30,16 +39,20 @@ impl Worker {
             let (letters, together) = portion(&batch);
             match &batch[0] {
                 Letter::All(publication) if together => {
-                    put_together(&batch, letters, &mut chorus);
+                    let frames = match publication.bytes() {
+                        [only, []] if letters == 1 => only,
+                        _ => put_together(&batch, letters, &mut chorus.frames),
+                    };
                     let whole = letters as usize == batch.len();
-                    let (frames, moment) = (&chorus[..], self.desk.turn.moment());
-                    for token in publication.receivers().iter() {
+                    let moment = self.desk.turn.moment();
+                    for token in publication.receivers().iter(chorus.backwards) {
                         // Else a remote may have been promised room, meanwhile too.
                         let alone = whole && self.address.letters.is_empty();
                         if !self.sing(token, &Song { frames, alone, moment }) {
                             self.give(token, &batch, 0..letters);
                         }
                     }
+                    chorus.backwards = !chorus.backwards;
                 }
                 _ => {
                     sort(&batch, letters, &mut rounds);
@@ -49,7 +62,10 @@ impl Worker {
                     }
                 }
             }
-            batch.drain(..letters as usize);
+            match letters as usize {
+                all if all == batch.len() => batch.clear(),
+                some => drop(batch.drain(..some)),
+            }
         }
         self.rounds = rounds;
         self.batch = batch;
@@ -108,17 +124,18 @@ fn portion(batch: &Batch) -> (u32, bool) {
     (letters, together)
 }
 
-/// Puts the frames of letters together, unless that would be too much.
-fn put_together(batch: &Batch, letters: u32, chorus: &mut Vec<u8>) {
-    chorus.clear();
+/// Puts the frames of letters together. Nothing if that would be too much.
+fn put_together<'a>(batch: &Batch, letters: u32, frames: &'a mut Vec<u8>) -> &'a [u8] {
+    frames.clear();
     for letter in batch.iter().take(letters as usize) {
         if let Letter::All(publication) = letter {
-            publication.bytes().iter().for_each(|bytes| chorus.extend_from_slice(bytes));
+            publication.bytes().iter().for_each(|bytes| frames.extend_from_slice(bytes));
         }
-        if chorus.len() > CHORUS_BYTES_MAX {
-            return chorus.clear();
+        if frames.len() > CHORUS_BYTES_MAX {
+            return &[];
         }
     }
+    frames
 }
 
 /// Puts letters in order by session.
@@ -128,7 +145,7 @@ fn sort(batch: &Batch, letters: u32, rounds: &mut Rounds) {
         match letter {
             Letter::To(line, _) => rounds.push((line.token(), number)),
             Letter::All(publication) => {
-                rounds.extend(publication.receivers().iter().map(|token| (token, number)));
+                rounds.extend(publication.receivers().iter(false).map(|token| (token, number)));
             }
         }
     }

@@ -200,7 +200,7 @@ impl<'a> ThreadSession<'a> {
                 return Ok(());
             }
         }
-        if self.stop_by.is_some_and(|deadline| deadline <= self.desk.turn.now) {
+        if self.stop_by.is_some_and(|deadline| deadline <= self.desk.turn.now()) {
             let unsent = self.session.unsent();
             if self.session.force(CloseReason::Stopped) {
                 self.common.stop.forced(unsent);
@@ -210,7 +210,7 @@ impl<'a> ThreadSession<'a> {
         if !self.berth.letters.is_empty() {
             self.deliver();
         }
-        if self.deadline().is_some_and(|deadline| deadline <= self.desk.turn.now) {
+        if self.deadline().is_some_and(|deadline| deadline <= self.desk.turn.now()) {
             self.due = None;
             self.turn(Session::tick);
         }
@@ -231,9 +231,9 @@ impl<'a> ThreadSession<'a> {
 
     fn wait(&mut self) -> io::Result<()> {
         self.common.tally.carried(&mut self.desk.traffic);
-        let now = self.session.wants_turn().then_some(self.desk.turn.now);
+        let now = self.session.wants_turn().then_some(self.desk.turn.now());
         let next = [self.deadline(), self.stop_by, now].into_iter().flatten().min();
-        let timeout = next.map(|next| next.saturating_duration_since(self.desk.turn.now));
+        let timeout = next.map(|next| next.saturating_duration_since(self.desk.turn.now()));
         let interest =
             Interest { read: self.session.wants_input(), write: self.session.wants_output() };
         let socket = match &self.berth.socket {
@@ -253,7 +253,7 @@ impl<'a> ThreadSession<'a> {
         } else {
             wait_for(socket, interest, Some(self.stopped), timeout)?.0
         };
-        self.desk.turn.now = Instant::now();
+        self.desk.turn.it_is(Instant::now());
         if ready.write {
             self.turn(|_, _| {});
         }
@@ -313,7 +313,7 @@ impl<'a> ThreadSession<'a> {
             None => thread::park(),
         }
         bell.rise();
-        self.desk.turn.now = Instant::now();
+        self.desk.turn.it_is(Instant::now());
         // It is cheaper to try than to ask what woke us.
         if self.session.wants_output() {
             self.turn(|_, _| {});
@@ -339,7 +339,7 @@ impl<'a> ThreadSession<'a> {
                 Ok(false)
             }
             Err(error) if is_transient(&error) => {
-                self.desk.turn.now = Instant::now();
+                self.desk.turn.it_is(Instant::now());
                 Ok(true)
             }
             Err(error) => Err(error),

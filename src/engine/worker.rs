@@ -17,7 +17,7 @@ use super::connection::{Desk, Wire};
 use super::datagrams::{DatagramPeer, DatagramSocket};
 use super::listeners::{Doors, REFUSED};
 use super::memory::MemoryStream;
-use super::post::Rounds;
+use super::post::{Chorus, Rounds};
 use super::slots::Slots;
 use super::stream::Stream;
 use super::{Common, Listening, Socket};
@@ -62,7 +62,7 @@ pub(crate) struct Worker {
     pub(super) address: Address,
     pub(super) batch: Batch,
     pub(super) rounds: Rounds,
-    pub(super) chorus: Vec<u8>,
+    pub(super) chorus: Chorus,
     pub(super) doors: Doors,
     pub(super) listeners: Vec<u64>,
     stop_by: Option<Instant>,
@@ -122,7 +122,7 @@ impl Worker {
             address,
             batch: VecDeque::new(),
             rounds: Rounds::default(),
-            chorus: Vec::new(),
+            chorus: Chorus::default(),
             doors: Doors::new(Vec::new()),
             listeners: Vec::new(),
             stop_by: None,
@@ -150,7 +150,7 @@ impl Worker {
                 return;
             }
             self.bell.rise();
-            self.desk.turn.now = Instant::now();
+            self.desk.turn.it_is(Instant::now());
             self.collect();
             self.accept_memory();
             for index in 0..self.poll.ready() {
@@ -192,12 +192,12 @@ impl Worker {
         self.bell.doze();
         self.doors.watch_memory(&self.bell);
         let news = !self.address.letters.is_empty() || !self.address.orders.is_empty();
-        if news || self.doors.can_reopen(&self.common.gate, self.desk.turn.now) {
+        if news || self.doors.can_reopen(&self.common.gate, self.desk.turn.now()) {
             self.bell.rise();
             return Some(Duration::ZERO);
         }
         let wakes = [self.timers.next(), self.doors.next(), self.stop_by];
-        self.poll.time_until(wakes.into_iter().flatten().min()?, self.desk.turn.now)
+        self.poll.time_until(wakes.into_iter().flatten().min()?, self.desk.turn.now())
     }
 
     fn obey(&mut self) {
@@ -220,7 +220,7 @@ impl Worker {
                 Order::Stop => self.begin_stop(),
             }
         }
-        if self.stop_by.is_some_and(|deadline| deadline <= self.desk.turn.now) {
+        if self.stop_by.is_some_and(|deadline| deadline <= self.desk.turn.now()) {
             self.force_all(|| CloseReason::Stopped);
         }
     }
@@ -365,7 +365,7 @@ impl Worker {
         let state = session.state();
         let entered = !state.is_datagram() && state.side == Side::Accepted;
         let ip = session.peer().ip();
-        let (reason, panicked) = session.conclude(self.desk.turn.now);
+        let (reason, panicked) = session.conclude(self.desk.turn.now());
         self.common.tally.carried(&mut self.desk.traffic);
         if !unopened {
             self.common.tally.closed(&reason, panicked);
@@ -376,7 +376,7 @@ impl Worker {
     }
 
     fn expire(&mut self) {
-        while let Some((when, token)) = self.timers.due(self.desk.turn.now) {
+        while let Some((when, token)) = self.timers.due(self.desk.turn.now()) {
             let Some(actor) = self.actors.get_mut(token) else { continue };
             match actor.armed() {
                 Some(armed) if *armed == Some(when) => *armed = None,

@@ -216,7 +216,7 @@ impl<'d, C: Codec> Context<'d, C> {
 
     /// The time of this turn. One reading serves a whole turn, so it costs nothing.
     pub fn now(&self) -> Instant {
-        self.turn.now
+        self.turn.now()
     }
 
     /// Has `on_timer` called once, when this much time has passed. A timer set before is replaced.

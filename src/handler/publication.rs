@@ -158,8 +158,11 @@ impl Publication {
 }
 
 impl Receivers<'_> {
-    pub(crate) fn iter(&self) -> impl Iterator<Item = u64> {
-        self.tokens.iter().copied().filter(|token| Some(*token) != self.except)
+    /// Their tokens, from the first member to the last, or from the last to the first.
+    pub(crate) fn iter(&self, backwards: bool) -> impl Iterator<Item = u64> {
+        let count = self.tokens.len();
+        let all = (0..count).map(move |n| if backwards { count - 1 - n } else { n });
+        all.map(|n| self.tokens[n]).filter(|token| Some(*token) != self.except)
     }
 }
 
@@ -220,3 +223,21 @@ impl Ledger {
 
 /// What is added to a publication at most, and the longest frame that is rather copied than shared.
 const ADDED_BYTES_MAX: usize = 4 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_gone_through_in_both_ways_but_for_the_one_left_out() {
+        let all = |tokens: &'static [u64], except, backwards| {
+            let receivers = Receivers { tokens: Cow::Borrowed(tokens), except };
+            receivers.iter(backwards).collect::<Vec<_>>()
+        };
+        assert_eq!(all(&[4, 2, 9], None, false), [4, 2, 9]);
+        assert_eq!(all(&[4, 2, 9], None, true), [9, 2, 4]);
+        assert_eq!(all(&[4, 2, 9], Some(9), false), [4, 2]);
+        assert_eq!(all(&[4, 2, 9], Some(9), true), [2, 4]);
+        assert_eq!(all(&[], None, true), []);
+    }
+}

@@ -32,10 +32,12 @@ pub(crate) enum Phase {
 
 /// What a worker lends to its sessions, to each for a turn.
 pub(crate) struct Turn {
-    pub(crate) now: Instant,
+    now: Instant,
+    /// [`now`](Turn::now) as a moment.
+    moment: u64,
     /// What the moments of this worker's sessions are counted from.
     epoch: Instant,
-    /// [`now`](Turn::now) as a moment, as it was when the turn began.
+    /// The moment at which the turn began.
     pub(crate) at: u64,
     /// What `on_idle` is called for, if it is.
     pub(crate) idle: Idle,
@@ -65,6 +67,7 @@ impl Turn {
         let (stopping, input) = (Arc::default(), 0..0);
         Turn {
             now,
+            moment: 0,
             epoch,
             at: 0,
             idle,
@@ -79,10 +82,20 @@ impl Turn {
         }
     }
 
+    /// What time it is for all turns until this is called again.
+    #[inline]
+    pub(crate) fn it_is(&mut self, now: Instant) {
+        self.now = now;
+        self.moment = nanos(now.saturating_duration_since(self.epoch));
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.now
+    }
+
     /// [`now`](Turn::now) as a moment.
-    #[inline(always)]
     pub(crate) fn moment(&self) -> u64 {
-        nanos(self.now.saturating_duration_since(self.epoch))
+        self.moment
     }
 
     /// When a moment is, if it ever comes.
@@ -95,7 +108,7 @@ impl Turn {
     #[inline(always)]
     pub(crate) fn begin(&mut self, token: u64, frames: u32, input: &[u8]) {
         self.token = token;
-        self.at = self.moment();
+        self.at = self.moment;
         self.frames_left = frames;
         self.whole = self.out.mark();
         let start = input.as_ptr() as usize;
@@ -274,7 +287,14 @@ impl State {
     /// Open, has spoken, and nothing else is to be said about it: as most sessions are after most
     /// messages. The engine then has nothing to decide.
     pub(crate) fn is_steady(&self) -> bool {
-        self.is_plain(STEADY)
+        self.is_plain(STEADY) || (self.is_plain(STEADY.and(Flags::REMOTE)) && self.is_heard_out())
+    }
+
+    /// Nobody waits for what remotes have said to leave, or is owed word of room.
+    pub(crate) fn is_heard_out(&self) -> bool {
+        self.line.as_ref().is_some_and(|line| {
+            line.unsent.load(Ordering::SeqCst) == 0 && !line.starved.load(Ordering::SeqCst)
+        })
     }
 
     /// As [`State::is_steady`], but for a reply of the handler that is to be sent.

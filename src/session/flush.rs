@@ -12,7 +12,8 @@ impl Session {
     pub(crate) fn has_nothing_to_say(&self) -> bool {
         self.state.phase == Phase::Open
             && self.state.backlog.is_none()
-            && !self.has(Flags::SHUTDOWN.and(Flags::PRESSED).and(Flags::REMOTE))
+            && !self.has(Flags::SHUTDOWN.and(Flags::PRESSED))
+            && (!self.has(Flags::REMOTE) || self.state.is_heard_out())
     }
 
     /// Writes what there is to say: [`answer`](Session::answer), and if that was not all,

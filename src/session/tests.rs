@@ -169,8 +169,8 @@ impl Rig {
     }
 
     pub(super) fn wait(&mut self, time: Duration) {
-        self.turn.now += time;
-        if self.deadline().is_some_and(|due| due <= self.turn.now) {
+        self.turn.it_is(self.turn.now() + time);
+        if self.deadline().is_some_and(|due| due <= self.turn.now()) {
             self.turn(Session::tick);
         }
     }
@@ -596,14 +596,14 @@ fn what_we_send_does_not_put_off_the_first_message() {
     let (mut rig, remote) = Rig::new(|limits| {
         limits.first_message_timeout = Some(Duration::from_secs(10));
     });
-    rig.turn.now += Duration::from_secs(9);
+    rig.turn.it_is(rig.turn.now() + Duration::from_secs(9));
     remote.send("news").unwrap();
     let mut batch = Batch::new();
     rig.turn.letters.take(&mut batch);
     let letter = batch.pop_front().unwrap();
     rig.turn(|session, turn| assert!(session.deliver(&letter, &mut 0, turn)));
     assert_eq!(rig.sent, b"news\n");
-    rig.turn.now += Duration::from_secs(2);
+    rig.turn.it_is(rig.turn.now() + Duration::from_secs(2));
     rig.turn(Session::tick);
     let (reason, _) = rig.session.take().unwrap().conclude(Instant::now());
     assert!(matches!(reason, CloseReason::FirstMessageTimeout), "{reason}");
@@ -632,7 +632,7 @@ fn a_datagram_peer_that_asks_and_does_not_read_stalls() {
     rig.room = 0;
     for _ in 0..4 {
         rig.turn(|session, turn| session.receive_message(b"x", turn));
-        rig.turn.now += Duration::from_secs(2);
+        rig.turn.it_is(rig.turn.now() + Duration::from_secs(2));
         rig.turn(Session::tick);
     }
     let (reason, _) = rig.session.take().unwrap().conclude(Instant::now());

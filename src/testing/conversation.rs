@@ -165,23 +165,23 @@ impl<C: Codec> Conversation<C> {
 
     /// Lets this much time pass. Timers and limits run out each at its own time, in order.
     pub fn advance(&mut self, by: Duration) {
-        let until = self.turn.now + by.min(LONGEST);
+        let until = self.turn.now() + by.min(LONGEST);
         self.run();
         while let Some(due) = self.session.as_ref().and_then(|session| session.deadline(&self.turn))
         {
             if due > until {
                 break;
             }
-            self.turn.now = due.max(self.turn.now);
+            self.turn.it_is(due.max(self.turn.now()));
             self.turn(Session::tick);
             self.run();
         }
-        self.turn.now = until;
+        self.turn.it_is(until);
     }
 
     /// How much time has passed since the beginning.
     pub fn elapsed(&self) -> Duration {
-        self.turn.now - self.began
+        self.turn.now() - self.began
     }
 
     /// Delivers what [`Remote`](crate::handler::Remote)s of this session have sent. Everything else
@@ -328,7 +328,7 @@ impl<C: Codec> Conversation<C> {
         let Some(session) = self.session.take() else { return };
         self.heard.reset = session.wants_reset();
         self.heard.ended |= !self.heard.reset;
-        let (reason, panicked) = session.conclude(self.turn.now);
+        let (reason, panicked) = session.conclude(self.turn.now());
         self.reason = Some(if panicked { CloseReason::Panicked } else { reason });
         self.turn.letters.close();
     }

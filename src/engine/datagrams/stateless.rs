@@ -152,7 +152,7 @@ impl Worker {
             to: Some(from),
             source: received.source,
             common,
-            now: desk.turn.now,
+            now: desk.turn.now(),
             outbox: outbox.map(|outbox| (outbox, sender)),
             alone: received.alone,
             lent: received.lent(),

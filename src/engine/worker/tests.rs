@@ -88,7 +88,7 @@ fn a_worker_waits_for_the_gate_and_not_for_a_time_that_is_past() {
     let mut worker = worker(1);
     assert!(worker.common.gate.knock(Instant::now()).is_ok());
     worker.close_doors(Some(Instant::now()));
-    worker.desk.turn.now = Instant::now();
+    worker.desk.turn.it_is(Instant::now());
     worker.reopen();
     assert_eq!(worker.timeout(), None);
     worker.common.gate.leave();
@@ -110,7 +110,7 @@ fn a_listener_without_a_place_in_the_poll_is_tried_again() {
     let token = worker.actors.insert(Actor::Listener(Box::new(listening)));
     worker.listeners.push(token);
     worker.close_doors(None);
-    worker.desk.turn.now = Instant::now();
+    worker.desk.turn.it_is(Instant::now());
     worker.reopen();
     assert_eq!((worker.doors.open, worker.common.tally.snapshot().accept_failed), (false, 1));
     let pause = worker.timeout().unwrap();
@@ -119,7 +119,7 @@ fn a_listener_without_a_place_in_the_poll_is_tried_again() {
         panic!("it is gone")
     };
     listening.socket = Arc::new(listener.into());
-    worker.desk.turn.now += Duration::from_millis(10);
+    worker.desk.turn.it_is(worker.desk.turn.now() + Duration::from_millis(10));
     worker.reopen();
     assert!(worker.doors.open);
 }

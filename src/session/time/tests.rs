@@ -174,7 +174,7 @@ fn the_engine_is_asked_once_to_watch_frames_and_not_for_each() {
     assert_eq!(moved(&mut rig), None);
     // Which this handler has from the start, and most have not.
     rig.session.as_mut().unwrap().state().flags.clear(Flags::REMOTE);
-    let begin = rig.turn.now;
+    let begin = rig.turn.now();
     rig.read(b"half");
     assert_eq!(moved(&mut rig), Some(begin + secs(10)));
     for _ in 0..9 {
@@ -183,7 +183,7 @@ fn the_engine_is_asked_once_to_watch_frames_and_not_for_each() {
         assert_eq!(moved(&mut rig), None);
         assert!(rig.session.as_ref().unwrap().is_steady());
     }
-    rig.turn.now += secs(1);
+    rig.turn.it_is(rig.turn.now() + secs(1));
     rig.turn(Session::tick);
     assert_eq!(rig.reason(), None);
     assert_eq!(moved(&mut rig), Some(begin + secs(19)));
@@ -263,7 +263,7 @@ fn the_frame_clock_wraps_around_and_nobody_notices() {
             bare(limits);
             limits.frame_timeout = Some(millis(300));
         });
-        rig.turn.now += wrap - before;
+        rig.turn.it_is(rig.turn.now() + wrap - before);
         rig.read(b"half");
         ends_after(&mut rig, millis(300), "frame not whole in time");
     }
@@ -318,7 +318,7 @@ fn an_idle_session_that_is_kept_has_the_time_again() {
     rig.read(b"keep\n");
     for _ in 0..3 {
         rig.wait(secs(20));
-        assert_eq!(rig.deadline(), Some(rig.turn.now + secs(20)));
+        assert_eq!(rig.deadline(), Some(rig.turn.now() + secs(20)));
     }
     let log = rig.log();
     assert_eq!(log[2..], ["idle Write", "idle Write", "idle Write"]);
