@@ -253,6 +253,7 @@ impl Worker {
                             _ => self.peer_of(token, from, received.source),
                         };
                         let handled = peer.is_some_and(|peer| {
+                            let outbox = outbox.map(|outbox| (outbox, peer));
                             self.hand_in(peer, message, received, from, outbox)
                         });
                         dropped += usize::from(!handled);
@@ -276,27 +277,28 @@ impl Worker {
         }
     }
 
-    /// False if the session did not handle it, or is gone.
-    fn hand_in(
+    /// False if the session did not handle it, or is gone. With the outbox comes whose answers are put
+    /// there.
+    pub(super) fn hand_in(
         &mut self,
         token: u64,
         message: &[u8],
         received: &Received<'_>,
         from: &AnyAddr,
-        outbox: Option<&RefCell<Outbox>>,
+        outbox: Option<(&RefCell<Outbox>, u64)>,
     ) -> bool {
         let Worker { actors, desk, common, .. } = self;
         let Some(Actor::Peer(peer)) = actors.get_mut(token) else { return false };
         let way = Way {
             socket: peer.route.socket.as_fd(),
             to: Some(from),
-            source: peer.route.source,
+            source: if common.stateless { received.source } else { peer.route.source },
             common,
             now: desk.turn.now(),
-            outbox: outbox.map(|outbox| (outbox, token)),
+            outbox,
             alone: received.alone,
             lent: received.lent(),
-            at_once: false,
+            at_once: common.stateless,
         };
         let (handled, steady) =
             desk.feed_message(&mut peer.session, token, Wire::Datagrams(&way), message);

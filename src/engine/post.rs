@@ -62,10 +62,7 @@ impl Worker {
                     }
                 }
             }
-            match letters as usize {
-                all if all == batch.len() => batch.clear(),
-                some => drop(batch.drain(..some)),
-            }
+            batch.drain(..letters as usize);
         }
         self.rounds = rounds;
         self.batch = batch;

@@ -16,7 +16,6 @@ use crate::mailbox::Mailbox;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::collections::HashMap;
 use std::fmt;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Sessions that are spoken to together: the people in a room of a chat, the subscribers of a ticker.
@@ -183,10 +182,8 @@ impl<C: Codec> Group<C> {
     }
 
     fn publish(&self, item: &C::Item, except: Option<&Arc<Line>>) -> Result<usize, SendError> {
-        let published = Frame::encode(&self.codec, item, |bytes, body| {
-            self.shared.publish(bytes, &body, except)
-        });
-        published.map_err(SendError::Frame)?
+        let frame = Frame::encode(&self.codec, item).map_err(SendError::Frame)?;
+        self.shared.publish(&frame, except)
     }
 }
 
@@ -203,18 +200,14 @@ impl Shared {
         Lane { letters, members: Arc::new(Members::none(ledger)) }
     }
 
-    fn publish(
-        &self,
-        bytes: &[u8],
-        body: &Range<usize>,
-        except: Option<&Arc<Line>>,
-    ) -> Result<usize, SendError> {
+    fn publish(&self, frame: &Frame, except: Option<&Arc<Line>>) -> Result<usize, SendError> {
         // Held to the end, so that all members see all frames in the same order.
         let roster = self.roster();
-        let charge = bytes.len() + LETTER_BYTES;
+        let bytes = frame.bytes.len();
+        let charge = bytes + LETTER_BYTES;
         let limit = roster.queue_bytes_max;
-        if bytes.len() > limit {
-            return Err(SendError::TooLarge { bytes: bytes.len(), limit });
+        if bytes > limit {
+            return Err(SendError::TooLarge { bytes, limit });
         }
         let is_behind = |lane: &Lane| {
             let waiting = lane.ledger().waiting.load(Ordering::SeqCst);
@@ -226,7 +219,6 @@ impl Shared {
         }
         let is_member = |line: &&Arc<Line>| roster.members.contains_key(&Arc::as_ptr(line).addr());
         let except = except.filter(is_member);
-        let mut shared: Option<Frame> = None;
         let mut count = 0;
         for lane in &roster.lanes {
             let Lane { letters, members } = lane;
@@ -240,12 +232,11 @@ impl Shared {
                 _ => {
                     count += receivers;
                     let add = |last: &mut Letter| match last {
-                        Letter::All(last) => last.add((bytes, body), members, except, charge),
+                        Letter::All(last) => last.add(frame, members, except, charge),
                         Letter::To(..) => false,
                     };
                     // Its bytes are bounded here.
                     letters.add_or_push_beyond(add, || {
-                        let frame = shared.get_or_insert_with(|| Frame::new(bytes, body.clone()));
                         let (members, except) = (members.clone(), except.cloned());
                         Letter::All(Publication::new(frame.clone(), members, except, charge))
                     });

@@ -225,40 +225,37 @@ impl Line {
 /// A frame as it was encoded, shared by all who get it.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
-    pub(crate) bytes: Arc<[u8]>,
+    pub(crate) bytes: Arc<Vec<u8>>,
     /// What a datagram sends of it.
     pub(crate) body: Range<usize>,
 }
 
 impl Frame {
-    pub(super) fn new(bytes: &[u8], body: Range<usize>) -> Frame {
-        Frame { bytes: Arc::from(bytes), body }
-    }
-
-    /// Encodes a frame in a buffer of the thread's and hands in its bytes, and which of them are its body.
-    pub(super) fn encode<C: Codec, R>(
-        codec: &C,
-        item: &C::Item,
-        then: impl FnOnce(&[u8], Range<usize>) -> R,
-    ) -> Result<R, FrameError> {
-        let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
+    /// Encodes a frame, into the memory of the thread's last one if that has been everywhere.
+    pub(super) fn encode<C: Codec>(codec: &C, item: &C::Item) -> Result<Frame, FrameError> {
+        let last = LAST.try_with(Cell::take).ok().flatten().and_then(Arc::into_inner);
+        let is_new = last.is_none();
+        let mut bytes = last.unwrap_or_default();
         bytes.clear();
-        let encoded = codec.encode(item, &mut bytes).map(|body| {
-            // A codec of the user's may return any range.
-            let end = body.end.min(bytes.len());
-            then(&bytes, body.start.min(end)..end)
-        });
-        if bytes.capacity() <= SCRATCH_BYTES_MAX {
-            // It fails only while the thread ends.
-            let _ = SCRATCH.try_with(|scratch| scratch.set(bytes));
+        let body = codec.encode(item, &mut bytes)?;
+        // Many may wait somewhere.
+        if is_new {
+            bytes.shrink_to_fit();
         }
-        encoded
+        // A codec of the user's may return any range.
+        let end = body.end.min(bytes.len());
+        let (keep, bytes) = (bytes.capacity() <= KEPT_BYTES_MAX, Arc::new(bytes));
+        if keep {
+            // It fails only while the thread ends.
+            let _ = LAST.try_with(|last| last.set(Some(bytes.clone())));
+        }
+        Ok(Frame { bytes, body: body.start.min(end)..end })
     }
 }
 
 thread_local! {
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static LAST: Cell<Option<Arc<Vec<u8>>>> = const { Cell::new(None) };
 }
 
 /// What a thread keeps between frames.
-const SCRATCH_BYTES_MAX: usize = 64 * 1024;
+const KEPT_BYTES_MAX: usize = 64 * 1024;

@@ -90,12 +90,12 @@ impl Publication {
     /// Adds a frame, if it is for the same members and this does not grow too large by it.
     pub(super) fn add(
         &mut self,
-        frame: (&[u8], &Range<usize>),
+        frame: &Frame,
         members: &Arc<Members>,
         except: Option<&Arc<Line>>,
         charge: usize,
     ) -> bool {
-        let (bytes, body) = frame;
+        let Frame { bytes, body } = frame;
         let waits = self.more.as_ref().map_or(0, |more| more.bytes.len());
         if !self.is_for(members, except) || waits + bytes.len() > ADDED_BYTES_MAX {
             return false;
@@ -160,9 +160,10 @@ impl Publication {
 impl Receivers<'_> {
     /// Their tokens, from the first member to the last, or from the last to the first.
     pub(crate) fn iter(&self, backwards: bool) -> impl Iterator<Item = u64> {
-        let count = self.tokens.len();
-        let all = (0..count).map(move |n| if backwards { count - 1 - n } else { n });
-        all.map(|n| self.tokens[n]).filter(|token| Some(*token) != self.except)
+        let (mut tokens, except) = (self.tokens.iter(), self.except);
+        std::iter::from_fn(move || if backwards { tokens.next_back() } else { tokens.next() })
+            .copied()
+            .filter(move |token| Some(*token) != except)
     }
 }
 

@@ -35,7 +35,7 @@ impl<C: Codec> Remote<C> {
     /// [`SendError::Full`] when it does not fit now (keep it until the session's `on_drain`), [`SendError::TooLarge`] when it never will,
     /// [`SendError::Closed`] when the session is over, and the codec's own errors.
     pub fn send(&self, item: &C::Item) -> Result<(), SendError> {
-        let frame = Frame::encode(&self.codec, item, Frame::new).map_err(SendError::Frame)?;
+        let frame = Frame::encode(&self.codec, item).map_err(SendError::Frame)?;
         self.line.send(frame)
     }
 

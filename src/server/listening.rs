@@ -1,7 +1,7 @@
 //! What a server can listen on.
 
 use crate::addr::{
-    Any, AnyAddr, Datagram, Endpoint, IntoEndpoint, ParseEndpointError, SeqPacket, Stream,
+    Any, AnyAddr, Connected, Datagram, Endpoint, IntoEndpoint, ParseEndpointError, SocketType,
     Supports, Transport, UnixAddr,
 };
 use crate::error::Error;
@@ -67,15 +67,21 @@ macro_rules! endpoints {
 
 endpoints!(Endpoint, &Endpoint, &str, &String, String);
 
-impl<F> IntoListening for Listener<F, Stream>
+impl<F, K: Connected> IntoListening for Listener<F, K>
 where
-    F: Supports<Stream>,
-    Listener<Any, Stream>: From<Listener<F, Stream>>,
+    F: Supports<K>,
+    Any: Supports<K>,
+    Listener<Any, K>: From<Listener<F, K>>,
 {
     fn into_listening(self) -> Result<Source, Error> {
-        let listener = Listener::<Any, Stream>::from(self);
+        let listener = Listener::<Any, K>::from(self);
         let local = listener.local_addr();
-        bound(listener.into(), local, Transport::Tcp, Transport::Unix)
+        let unix = match K::TYPE {
+            SocketType::SeqPacket => Transport::UnixSeqPacket,
+            _ => Transport::Unix,
+        };
+        // There is no seqpacket over IP.
+        bound(listener.into(), local, Transport::Tcp, unix)
     }
 }
 
@@ -88,19 +94,6 @@ where
         let socket = Socket::<Any, Datagram>::from(self);
         let local = socket.local_addr();
         bound(socket.into(), local, Transport::Udp, Transport::UnixDatagram)
-    }
-}
-
-impl<F> IntoListening for Listener<F, SeqPacket>
-where
-    F: Supports<SeqPacket>,
-    Listener<Any, SeqPacket>: From<Listener<F, SeqPacket>>,
-{
-    fn into_listening(self) -> Result<Source, Error> {
-        let listener = Listener::<Any, SeqPacket>::from(self);
-        let local = listener.local_addr();
-        // There is no IP seqpacket, so the first transport is never taken.
-        bound(listener.into(), local, Transport::UnixSeqPacket, Transport::UnixSeqPacket)
     }
 }
 
@@ -131,7 +124,6 @@ mod sealed {
     pub trait Sealed {}
     impl Sealed for Result<Source, Error> {}
     impl Sealed for memory::Listener {}
-    impl<F: Supports<Stream>> Sealed for Listener<F, Stream> {}
+    impl<F: Supports<K>, K: Connected> Sealed for Listener<F, K> {}
     impl<F: Supports<Datagram>> Sealed for Socket<F, Datagram> {}
-    impl<F: Supports<SeqPacket>> Sealed for Listener<F, SeqPacket> {}
 }

@@ -3,10 +3,8 @@
 //! It is a session like any other, whose peer changes with each datagram. What it says in the turn of a
 //! datagram goes back to the sender at once; what it says in any other turn has nowhere to go.
 
-use super::way::Way;
 use super::{DatagramPeer, DatagramSocket};
 use crate::addr::{AnyAddr, Peer, Transport, UnixAddr};
-use crate::engine::connection::Wire;
 use crate::engine::worker::{Actor, Worker};
 use crate::limits::Limits;
 use crate::observer::Refusal;
@@ -14,7 +12,6 @@ use crate::session::Session;
 use crate::sys::batch::{Outbox, Received, Source};
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 /// What a socket without sessions has instead.
@@ -137,32 +134,15 @@ impl Worker {
         outbox: Option<&RefCell<Outbox>>,
         sender: u64,
     ) -> bool {
-        let Worker { actors, desk, common, .. } = self;
-        let Some(Actor::Peer(peer)) = actors.get_mut(handler) else { return false };
+        let Some(Actor::Peer(peer)) = self.actors.get_mut(handler) else { return false };
         let state = peer.session.state();
         if state.peer.addr() != from {
             let Some(sender) = Peer::from_addr(state.peer.transport(), from.clone()) else {
-                common.tally.refused(None, Refusal::NotAdmitted);
+                self.common.tally.refused(None, Refusal::NotAdmitted);
                 return false;
             };
             state.peer = sender;
         }
-        let way = Way {
-            socket: peer.route.socket.as_fd(),
-            to: Some(from),
-            source: received.source,
-            common,
-            now: desk.turn.now(),
-            outbox: outbox.map(|outbox| (outbox, sender)),
-            alone: received.alone,
-            lent: received.lent(),
-            at_once: true,
-        };
-        let (handled, steady) =
-            desk.feed_message(&mut peer.session, handler, Wire::Datagrams(&way), message);
-        if !steady {
-            self.update(handler);
-        }
-        handled
+        self.hand_in(handler, message, received, from, outbox.map(|outbox| (outbox, sender)))
     }
 }
