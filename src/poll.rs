@@ -151,21 +151,19 @@ impl Poll {
     /// off it is set once, so that most waits need neither a look at the clock nor a timer of the kernel's
     /// own. `now` may be a little out of date.
     pub(crate) fn time_until(&mut self, then: Instant, now: Instant) -> Option<Duration> {
-        let is_far = then.saturating_duration_since(now) >= FAR;
-        if is_far && self.set_alarm(then, now).is_ok() {
-            return None;
+        if let Some(alarm) = &mut self.alarm {
+            // One that rings before will do: it is no harm to look.
+            if alarm.rings_at.is_some_and(|at| now < at && at <= then) {
+                return None;
+            }
+            let is_far = then.saturating_duration_since(now) >= FAR;
+            let left = || then.saturating_duration_since(Instant::now());
+            if is_far && sys::io::ring_after(&alarm.clock, left()).is_ok() {
+                alarm.rings_at = Some(then);
+                return None;
+            }
         }
         Some(then.saturating_duration_since(Instant::now()))
-    }
-
-    /// Sees to it that an alarm rings by then. One that rings before will do: it is no harm to look.
-    fn set_alarm(&mut self, then: Instant, now: Instant) -> io::Result<()> {
-        let Some(alarm) = &mut self.alarm else { return Err(io::ErrorKind::Unsupported.into()) };
-        if alarm.rings_at.is_none_or(|at| at <= now || at > then) {
-            sys::io::ring_after(&alarm.clock, then.saturating_duration_since(Instant::now()))?;
-            alarm.rings_at = Some(then);
-        }
-        Ok(())
     }
 
     /// Waits until a socket is ready or the time has passed; `None` waits for ever.

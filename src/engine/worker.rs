@@ -49,7 +49,6 @@ pub(crate) struct Address {
     pub(crate) orders: Arc<Mailbox<Order>>,
 }
 
-/// See the module.
 pub(crate) struct Worker {
     pub(super) common: Arc<Common>,
     pub(super) desk: Desk,
@@ -160,7 +159,9 @@ impl Worker {
                 }
             }
             self.expire();
-            self.grant_turns();
+            if !self.ready.is_empty() {
+                self.grant_turns();
+            }
             // What sessions sent to each other: to look at the sockets first would be in vain.
             if !self.address.letters.is_empty() {
                 self.collect();
@@ -389,8 +390,7 @@ impl Worker {
         }
         let actors = &mut self.actors;
         self.timers.compact(actors.count(), |when, token| {
-            let armed = actors.get_mut(token).and_then(Actor::armed);
-            armed.is_some_and(|armed| *armed == Some(when))
+            actors.get_mut(token).and_then(Actor::armed).is_some_and(|at| *at == Some(when))
         });
     }
 
