@@ -151,6 +151,12 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The low mark, but never so near to the hard limit that a frame which was refused is asked for
+    /// again at once, and refused again.
+    pub(crate) fn low_mark(&self) -> usize {
+        self.output_low_mark.min(self.output_bytes_max / 2)
+    }
+
     /// For servers that face the open internet.
     pub fn strict() -> Limits {
         Limits {

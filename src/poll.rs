@@ -18,24 +18,33 @@ use std::task::Wake;
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-/// What a socket is polled for.
+/// What a socket is polled for, in one byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(crate) struct Interest {
-    pub(crate) read: bool,
-    pub(crate) write: bool,
-}
+pub(crate) struct Interest(u8);
 
 impl Interest {
-    pub(crate) const NONE: Interest = Interest { read: false, write: false };
-    pub(crate) const READ: Interest = Interest { read: true, write: false };
+    pub(crate) const NONE: Interest = Interest(0);
+    pub(crate) const READ: Interest = Interest(1);
+
+    pub(crate) fn new(read: bool, write: bool) -> Interest {
+        Interest(u8::from(read) | u8::from(write) << 1)
+    }
+
+    pub(crate) fn read(self) -> bool {
+        self.0 & 1 != 0
+    }
+
+    pub(crate) fn write(self) -> bool {
+        self.0 & 2 != 0
+    }
 
     fn flags(self, trigger: Trigger) -> epoll::EventFlags {
         let mut flags = epoll::EventFlags::empty();
-        flags.set(epoll::EventFlags::IN, self.read);
-        flags.set(epoll::EventFlags::OUT, self.write);
+        flags.set(epoll::EventFlags::IN, self.read());
+        flags.set(epoll::EventFlags::OUT, self.write());
         if trigger == Trigger::Edge {
             flags |= epoll::EventFlags::ET | epoll::EventFlags::PRI | epoll::EventFlags::RDHUP;
-        } else if self.read {
+        } else if self.read() {
             flags |= epoll::EventFlags::RDHUP;
         }
         flags
@@ -292,8 +301,8 @@ pub(crate) fn wait_for(
     timeout: Option<Duration>,
 ) -> io::Result<(Interest, bool)> {
     let mut flags = PollFlags::empty();
-    flags.set(PollFlags::IN, interest.read);
-    flags.set(PollFlags::OUT, interest.write);
+    flags.set(PollFlags::IN, interest.read());
+    flags.set(PollFlags::OUT, interest.write());
     // Where there is no counter, its place is not polled.
     let bell = PollFd::from_borrowed_fd(counter.unwrap_or(socket), PollFlags::IN);
     let mut polled = [PollFd::from_borrowed_fd(socket, flags), bell];
@@ -308,10 +317,10 @@ pub(crate) fn wait_for(
     let [socket, counter] = polled.map(|polled| polled.revents());
     let rung = counter.contains(PollFlags::IN);
     let failed = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
-    let ready = Interest {
-        read: interest.read && socket.intersects(PollFlags::IN | failed),
-        write: interest.write && socket.intersects(PollFlags::OUT | failed),
-    };
+    let ready = Interest::new(
+        interest.read() && socket.intersects(PollFlags::IN | failed),
+        interest.write() && socket.intersects(PollFlags::OUT | failed),
+    );
     Ok((ready, rung))
 }
 

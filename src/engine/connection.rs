@@ -71,30 +71,26 @@ impl Desk {
         }
     }
 
-    /// Has a stream's session say frames that were put together for many, if it has nothing else to say.
-    /// False if it has: nothing is said then. As long as the kernel takes them all, nothing about the
-    /// session has to be asked afterwards.
+    /// Has a stream's session, which has nothing else to say, say frames that were put together for many.
+    /// True if the kernel takes them all: then nothing about the session has to be asked.
     pub(crate) fn sing(
         &mut self,
         session: &mut Session,
         token: u64,
         wire: Wire<'_>,
         song: &Song<'_>,
-    ) -> Sung {
+    ) -> bool {
         let frames = song.frames;
-        if !session.can_sing(frames.len(), song.alone) {
-            return Sung::Nothing;
-        }
         let written = wire.send(frames, &mut self.traffic);
         if matches!(written, Ok(count) if count == frames.len()) {
             session.sang(song.moment);
-            return Sung::All;
+            return true;
         }
         let Desk { turn, traffic, spare, frames_per_turn, .. } = self;
         turn.begin(token, *frames_per_turn, &[]);
         session.say_together(frames, turn);
         settle_any(session, turn, &[], spare, wire, traffic, Some(written));
-        Sung::Some
+        false
     }
 
     /// Gives the session the first `length` bytes of the scratch buffer.
@@ -269,17 +265,10 @@ pub(crate) struct Song<'a> {
     pub(crate) frames: &'a [u8],
     /// No letter of anybody else's waits.
     pub(crate) alone: bool,
+    /// What any session that [sings](Session::sings) may say at once.
+    pub(crate) bytes_max: usize,
     /// When it is said.
     pub(crate) moment: u64,
-}
-
-/// What became of frames that were put together: see [`Desk::sing`].
-#[derive(PartialEq)]
-pub(crate) enum Sung {
-    Nothing,
-    /// As far as the kernel took them; the session has the rest.
-    Some,
-    All,
 }
 
 /// Where a session's output goes.

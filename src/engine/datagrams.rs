@@ -413,7 +413,7 @@ impl Worker {
         if blocked && by_time {
             timers.arm(&mut socket.armed, desk.turn.now() + RETRY, token);
         }
-        let interest = Interest { read: !socket.closing, write: blocked && !by_time };
+        let interest = Interest::new(!socket.closing, blocked && !by_time);
         let fd = socket.listening.socket.as_fd();
         if poll.change(fd, token, socket.interest, interest).is_ok() {
             socket.interest = interest;

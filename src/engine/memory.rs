@@ -53,7 +53,7 @@ impl MemoryStream {
     /// Has the stream call when the session can go on.
     pub(super) fn watch(&self) {
         let session = &self.session;
-        let interest = Interest { read: session.wants_input(), write: session.wants_output() };
+        let interest = Interest::new(session.wants_input(), session.wants_output());
         if interest != Interest::NONE {
             self.socket.watch(interest, Waker::from(self.caller.clone()));
         }

@@ -8,7 +8,7 @@
 //! together once, and each member writes them from there. The members are gone through from the first to
 //! the last and the next time back again: those that were last are still in the processor's caches.
 
-use super::connection::{Song, Sung, Wire};
+use super::connection::{Song, Wire};
 use super::stream::Stream;
 use super::worker::{Actor, Worker};
 use crate::handler::Letter;
@@ -44,11 +44,13 @@ impl Worker {
                         _ => put_together(&batch, letters, &mut chorus.frames),
                     };
                     let whole = letters as usize == batch.len();
+                    let bytes_max = self.common.limits.low_mark();
                     let moment = self.desk.turn.moment();
+                    let mut song = Song { frames, alone: false, bytes_max, moment };
                     for token in publication.receivers().iter(chorus.backwards) {
                         // Else a remote may have been promised room, meanwhile too.
-                        let alone = whole && self.address.letters.is_empty();
-                        if !self.sing(token, &Song { frames, alone, moment }) {
+                        song.alone = whole && self.address.letters.is_empty();
+                        if !self.sing(token, &song) {
                             self.give(token, &batch, 0..letters);
                         }
                     }
@@ -89,17 +91,19 @@ impl Worker {
     /// Has a stream's session say the frames of a group. False if it needs the letters.
     fn sing(&mut self, token: u64, song: &Song<'_>) -> bool {
         let Worker { actors, desk, .. } = self;
-        let Some(Actor::Stream(Stream { socket, session, .. })) = actors.get_mut(token) else {
+        let Some(Actor::Stream(Stream { socket, session, sings, .. })) = actors.get_mut(token)
+        else {
             return false;
         };
-        if song.frames.is_empty() {
+        let promised = if song.alone { 0 } else { session.promised() };
+        let bytes = promised + song.frames.len();
+        if !*sings || song.frames.is_empty() || bytes > song.bytes_max {
             return false;
         }
-        let sung = desk.sing(session, token, Wire::Stream(socket.as_fd()), song);
-        if sung == Sung::Some {
+        if !desk.sing(session, token, Wire::Stream(socket.as_fd()), song) {
             self.update(token);
         }
-        sung != Sung::Nothing
+        true
     }
 }
 

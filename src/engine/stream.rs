@@ -17,9 +17,21 @@ pub(super) struct Stream {
     /// The program may hold a duplicate of the descriptor, so closing ours does not end its events.
     pub(super) adopted: bool,
     pub(super) trigger: Trigger,
+    /// [`Session::sings`], unless it came to that since: to look at each member of a group costs.
+    pub(super) sings: bool,
 }
 
 impl Stream {
+    pub(super) fn new(
+        socket: OwnedFd,
+        session: Box<Session>,
+        trigger: Trigger,
+        adopted: bool,
+    ) -> Stream {
+        let (interest, armed, sings) = (Interest::NONE, None, false);
+        Stream { socket, session, interest, armed, adopted, trigger, sings }
+    }
+
     #[inline]
     pub(super) fn react(&mut self, event: Event, desk: &mut Desk, poll: &Poll) {
         let Stream { socket, session, .. } = self;

@@ -234,8 +234,7 @@ impl<'a> ThreadSession<'a> {
         let now = self.session.wants_turn().then_some(self.desk.turn.now());
         let next = [self.deadline(), self.stop_by, now].into_iter().flatten().min();
         let timeout = next.map(|next| next.saturating_duration_since(self.desk.turn.now()));
-        let interest =
-            Interest { read: self.session.wants_input(), write: self.session.wants_output() };
+        let interest = Interest::new(self.session.wants_input(), self.session.wants_output());
         let socket = match &self.berth.socket {
             Socket::Descriptor(socket) => socket.as_fd(),
             Socket::Memory(socket) => return self.wait_in_memory(socket, interest, timeout),
@@ -254,10 +253,10 @@ impl<'a> ThreadSession<'a> {
             wait_for(socket, interest, Some(self.stopped), timeout)?.0
         };
         self.desk.turn.it_is(Instant::now());
-        if ready.write {
+        if ready.write() {
             self.turn(|_, _| {});
         }
-        if ready.read && self.session.wants_input() {
+        if ready.read() && self.session.wants_input() {
             self.quiet = self.read(false)?;
         }
         Ok(())

@@ -264,8 +264,7 @@ impl Worker {
             // It cannot fail on a seqpacket socket.
             let _ = sys::io::mark_records(socket.as_fd());
         }
-        let stream =
-            Stream { socket, session, interest: Interest::NONE, armed: None, adopted, trigger };
+        let stream = Stream::new(socket, session, trigger, adopted);
         let token = self.actors.insert(Actor::Stream(stream));
         let Worker { actors, desk, .. } = self;
         let Some(Actor::Stream(stream)) = actors.get_mut(token) else { return };
@@ -295,13 +294,13 @@ impl Worker {
 
     /// Asks a session after its turn what to wait for.
     pub(super) fn update(&mut self, token: u64) {
-        let Worker { actors, desk, poll, timers, ready, .. } = self;
+        let Worker { common, actors, desk, poll, timers, ready, .. } = self;
         let (session, armed, shared) = match actors.get_mut(token) {
             Some(Actor::Stream(stream)) if stream.session.is_over() => return self.reap(token),
             Some(Actor::Stream(stream)) => {
                 let session = &mut stream.session;
-                let interest =
-                    Interest { read: session.wants_input(), write: session.wants_output() };
+                stream.sings = session.sings(common.limits.low_mark());
+                let interest = Interest::new(session.wants_input(), session.wants_output());
                 if interest != stream.interest {
                     let (socket, before) = (stream.socket.as_fd(), stream.interest);
                     match poll.change_by(stream.trigger, socket, token, before, interest) {

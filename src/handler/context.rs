@@ -117,7 +117,7 @@ impl<'d, C: Codec> Context<'d, C> {
     }
 
     fn note_sent(&mut self, unsent: usize) {
-        if unsent > self.state.low_mark() {
+        if unsent > self.state.limits.low_mark() {
             self.state.flags.set(Flags::PRESSED);
         }
         self.state.flags.set(Flags::ANSWERED);

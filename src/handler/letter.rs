@@ -244,8 +244,8 @@ impl Frame {
         }
         // A codec of the user's may return any range.
         let end = body.end.min(bytes.len());
-        let (keep, bytes) = (bytes.capacity() <= KEPT_BYTES_MAX, Arc::new(bytes));
-        if keep {
+        let bytes = Arc::new(bytes);
+        if bytes.capacity() <= KEPT_BYTES_MAX {
             // It fails only while the thread ends.
             let _ = LAST.try_with(|last| last.set(Some(bytes.clone())));
         }

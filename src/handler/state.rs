@@ -409,12 +409,6 @@ impl State {
         line.clone()
     }
 
-    /// The low mark, but never so near to the hard limit that a frame which was refused is asked for
-    /// again at once, and refused again.
-    pub(crate) fn low_mark(&self) -> usize {
-        self.limits.output_low_mark.min(self.limits.output_bytes_max / 2)
-    }
-
     /// The high mark, but never so near to the hard limit that honest pipelining runs into it.
     fn high_mark(&self) -> usize {
         self.limits.output_high_mark.clamp(1, (self.limits.output_bytes_max / 2).max(1))

@@ -87,10 +87,7 @@ macro_rules! pass_on {
     ($($pointer:ty),*) => { $(
         impl<R: Resolver + ?Sized> Resolver for $pointer {
             fn resolve(
-                &self,
-                name: &str,
-                version: IpVersion,
-                deadline: Option<Instant>,
+                &self, name: &str, version: IpVersion, deadline: Option<Instant>
             ) -> Result<Vec<SocketAddr>, LookupError> {
                 (**self).resolve(name, version, deadline)
             }

@@ -196,7 +196,7 @@ impl State {
         let (input, output) = (&self.lanes[1 - side], &self.lanes[side]);
         let read = !input.bytes.is_empty() || input.ended || input.deaf;
         let write = output.room() > 0 || output.ended || output.deaf;
-        let ready = self.reset || (interest.read && read) || (interest.write && write);
+        let ready = self.reset || (interest.read() && read) || (interest.write() && write);
         if ready { self.watches[side].take().map(|(_, waker)| waker) } else { None }
     }
 }

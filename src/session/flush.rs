@@ -240,7 +240,7 @@ impl Session {
         self.state.owes_drain()
             && self.state.riders().is_none_or(|riders| riders.have_left())
             && self.state.phase == Phase::Open
-            && unsent <= self.state.low_mark()
+            && unsent <= self.state.limits.low_mark()
     }
 }
 

@@ -99,19 +99,20 @@ impl Session {
         true
     }
 
-    /// Whether so many bytes can leave right now, with nothing before them and nothing to do behind them.
-    /// `alone` if nobody else's letters wait.
-    pub(crate) fn can_sing(&self, length: usize, alone: bool) -> bool {
+    /// Whether so many bytes can leave right now, with nothing before them and nothing to do behind them, if
+    /// no remote was promised room. It stays so as long as the session [is steady](Session::is_steady).
+    pub(crate) fn sings(&self, bytes: usize) -> bool {
         let state = &self.state;
-        let promised = match &state.line {
-            Some(line) if !alone => line.queued.load(Ordering::SeqCst),
-            _ => 0,
-        };
         state.phase == Phase::Open
             && !state.flags.has(Flags::SHUTDOWN.and(Flags::PRESSED))
             && state.backlog.is_none()
             && !state.keeps_messages()
-            && promised + length <= state.low_mark()
+            && bytes <= state.limits.low_mark()
+    }
+
+    /// What remotes were promised room for and is still on its way.
+    pub(crate) fn promised(&self) -> usize {
+        self.state.line.as_ref().map_or(0, |line| line.queued.load(Ordering::SeqCst))
     }
 
     /// They have left.
@@ -137,7 +138,7 @@ impl Session {
         });
         debug_assert!(pushed.is_ok());
         turn.whole = turn.out.mark();
-        if self.state.unsent(&turn.out) > self.state.low_mark() {
+        if self.state.unsent(&turn.out) > self.state.limits.low_mark() {
             self.state.flags.set(Flags::PRESSED);
         }
     }

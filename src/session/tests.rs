@@ -483,7 +483,10 @@ fn a_remote_that_was_told_full_is_told_when_there_is_room() {
 
 #[test]
 fn a_session_sings_only_with_nothing_before_and_nothing_behind() {
-    let can = |rig: &Rig, length| rig.session.as_ref().unwrap().can_sing(length, false);
+    let can = |rig: &Rig, length| {
+        let session = rig.session.as_ref().unwrap();
+        session.sings(session.promised() + length)
+    };
     let (mut rig, remote) = Rig::new(|limits| limits.output_low_mark = 1000);
     assert!(can(&rig, 1000) && !can(&rig, 1001));
     remote.send(&"x".repeat(499)).unwrap();
@@ -565,7 +568,7 @@ fn who_keeps_messages_does_not_sing() {
     let handler = Noted { log: Log::default(), remote: Arc::default(), keeps: false };
     let limits = Arc::new(Limits::default());
     let session = Session::new(Lines::default(), handler, peer, Side::Accepted, limits);
-    assert!(!session.can_sing(1, true));
+    assert!(!session.sings(1));
 }
 
 #[test]

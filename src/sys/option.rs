@@ -1,5 +1,6 @@
 //! Options of sockets as plain bytes: what neither `socket2` nor `rustix` has.
 
+use std::env::consts::{ARCH, OS};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -33,13 +34,9 @@ pub(super) fn get(socket: impl AsFd, level: i32, name: i32) -> io::Result<libc::
 }
 
 /// The number of an option on most architectures of Linux; elsewhere one that no kernel knows.
-pub(super) const fn number(number: libc::c_int) -> libc::c_int {
-    let shares = cfg!(any(
-        target_arch = "x86",
-        target_arch = "x86_64",
-        target_arch = "arm",
-        target_arch = "aarch64",
-        target_arch = "riscv64"
-    ));
-    if shares && cfg!(target_os = "linux") { number } else { -1 }
+pub(super) fn number(number: libc::c_int) -> libc::c_int {
+    match (OS, ARCH) {
+        ("linux", "x86" | "x86_64" | "arm" | "aarch64" | "riscv64") => number,
+        _ => -1,
+    }
 }

@@ -94,12 +94,13 @@ const CREDENTIALS_SPACE: usize = space(size_of::<libc::ucred>());
 /// Has the sending of a descriptor over this socket fail, with `EPERM` at the sender, if the kernel can.
 /// What a listener accepts is the same from its first instant.
 pub(crate) fn refuse(socket: &impl AsFd) {
-    let _unknown_to_older_kernels = option::set(socket, libc::SOL_SOCKET, SO_PASSRIGHTS, 0);
+    let _unknown_to_older_kernels =
+        option::set(socket, libc::SOL_SOCKET, option::number(SO_PASSRIGHTS), 0);
 }
 
 /// Whether no descriptor ever comes over this socket.
 pub(crate) fn are_refused(socket: &impl AsFd) -> bool {
-    option::get(socket, libc::SOL_SOCKET, SO_PASSRIGHTS).is_ok_and(|on| on == 0)
+    option::get(socket, libc::SOL_SOCKET, option::number(SO_PASSRIGHTS)).is_ok_and(|on| on == 0)
 }
 
-const SO_PASSRIGHTS: libc::c_int = option::number(83);
+const SO_PASSRIGHTS: libc::c_int = 83;

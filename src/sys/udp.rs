@@ -74,7 +74,7 @@ pub(crate) fn has_gso(socket: impl AsFd) -> bool {
 pub(crate) fn dropped(socket: impl AsFd) -> io::Result<u32> {
     const AT: usize = 4 * libc::SK_MEMINFO_DROPS as usize;
     let mut counts = [0; AT + 4];
-    let length = option::read(socket, libc::SOL_SOCKET, SO_MEMINFO, &mut counts)?;
+    let length = option::read(socket, libc::SOL_SOCKET, option::number(SO_MEMINFO), &mut counts)?;
     match counts[..length].last_chunk() {
         Some(count) if length == counts.len() => Ok(u32::from_ne_bytes(*count)),
         _ => Err(io::ErrorKind::Unsupported.into()),
@@ -85,4 +85,4 @@ fn is_unknown(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOPROTOOPT | libc::EOPNOTSUPP))
 }
 
-const SO_MEMINFO: libc::c_int = option::number(55);
+const SO_MEMINFO: libc::c_int = 55;
