@@ -233,15 +233,12 @@ pub(crate) struct Frame {
 impl Frame {
     /// Encodes a frame, into the memory of the thread's last one if that has been everywhere.
     pub(super) fn encode<C: Codec>(codec: &C, item: &C::Item) -> Result<Frame, FrameError> {
-        let last = LAST.try_with(Cell::take).ok().flatten().and_then(Arc::into_inner);
-        let is_new = last.is_none();
-        let mut bytes = last.unwrap_or_default();
+        let last = LAST.try_with(Cell::take).ok().flatten().unwrap_or_default();
+        // Where it still waits somewhere, the next one may be as long.
+        let length = last.len();
+        let mut bytes = Arc::into_inner(last).unwrap_or_else(|| Vec::with_capacity(length));
         bytes.clear();
         let body = codec.encode(item, &mut bytes)?;
-        // Many may wait somewhere.
-        if is_new {
-            bytes.shrink_to_fit();
-        }
         // A codec of the user's may return any range.
         let end = body.end.min(bytes.len());
         let bytes = Arc::new(bytes);
