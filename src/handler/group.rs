@@ -21,8 +21,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Sessions that are spoken to together: the people in a room of a chat, the subscribers of a ticker.
 ///
 /// A frame is encoded once, on the caller's thread, and shared by all; each worker gets one letter
-/// for all the members it has. Nothing here blocks. All members see the frames of a group in the same
-/// order. Members may be on several servers and engines, streams and datagrams mixed.
+/// for all the members it has. Nothing here blocks. All members see the frames of a group in one order;
+/// who of them is first changes. They may be on several servers and engines, streams and datagrams mixed.
 ///
 /// What a member has not taken yet counts against its session's
 /// [`output_bytes_max`](crate::limits::Limits::output_bytes_max). A frame that would exceed it meets
