@@ -33,9 +33,9 @@ impl Bell {
         self.asleep.store(true, Ordering::SeqCst);
     }
 
-    /// Takes the announcement back.
+    /// Takes the announcement back. Who does not see that yet rings for nothing, which is no harm.
     pub(crate) fn rise(&self) {
-        self.asleep.store(false, Ordering::SeqCst);
+        self.asleep.store(false, Ordering::Relaxed);
     }
 
     /// Wakes the worker if it has announced its sleep.

@@ -54,6 +54,7 @@ pub(super) struct DatagramSocket {
 
 /// What comes and what leaves in batches.
 struct Boxes {
+    socket: Arc<OwnedFd>,
     inbox: Inbox,
     /// Not where the kernel refuses datagrams one by one.
     outbox: Option<RefCell<Outbox>>,
@@ -76,20 +77,20 @@ pub(super) struct DatagramPeer {
 impl DatagramSocket {
     pub(super) fn new(listening: Listening, stateless: bool) -> DatagramSocket {
         let (transport, socket) = (listening.transport, listening.socket.clone());
-        let (abilities, boxes) = if transport == Transport::UnixDatagram {
-            (None, Boxes { inbox: Inbox::new(UNIX_INBOX.0, UNIX_INBOX.1, false), outbox: None })
+        let (abilities, inbox, outbox) = if transport == Transport::UnixDatagram {
+            (None, Inbox::new(UNIX_INBOX.0, UNIX_INBOX.1, false), None)
         } else {
             let abilities = Abilities::enable(socket.as_fd());
             let with_controls = abilities.destination || abilities.joined;
             let inbox = Inbox::new(UDP_INBOX.0, UDP_INBOX.1, with_controls);
             let outbox = Outbox::new(OUTBOX.0, OUTBOX.1, abilities.segments);
-            (Some(abilities), Boxes { inbox, outbox: Some(RefCell::new(outbox)) })
+            (Some(abilities), inbox, Some(RefCell::new(outbox)))
         };
         DatagramSocket {
             peers: Peers::new(listening.peers.clone()),
             listening,
             abilities,
-            boxes: Some(Box::new(boxes)),
+            boxes: Some(Box::new(Boxes { socket: socket.clone(), inbox, outbox })),
             shunned: Shunned::new(abilities),
             stateless: stateless.then(Stateless::new),
             route: Arc::new(Route { socket, source: None }),
@@ -149,11 +150,8 @@ impl Worker {
         if event.write {
             self.unblock(event.token);
         }
-        if event.read && self.is_open(event.token) {
-            let all = self.receive_datagrams(event.token);
-            if let (true, Some(Actor::Datagrams(socket))) =
-                (all && event.shut, self.actors.get(event.token))
-            {
+        if event.read && self.receive_datagrams(event.token) && event.shut {
+            if let Some(Actor::Datagrams(socket)) = self.actors.get(event.token) {
                 // The poll would report it without end.
                 let text = "the socket was shut down";
                 let error = io::Error::new(io::ErrorKind::InvalidInput, text);
@@ -161,20 +159,13 @@ impl Worker {
                 self.close_datagrams(event.token);
             }
         }
-        self.update_datagrams(event.token);
     }
 
-    /// An event may have been on its way when the server stopped.
-    fn is_open(&self, token: u64) -> bool {
-        matches!(self.actors.get(token), Some(Actor::Datagrams(socket)) if !socket.closing)
-    }
-
-    /// True if nothing is left to be received.
+    /// True if nothing is left to be received. An event may have been on its way when the server stopped.
     fn receive_datagrams(&mut self, token: u64) -> bool {
         let Some(Actor::Datagrams(socket)) = self.actors.get_mut(token) else { return false };
-        let shared = socket.listening.socket.clone();
-        let Some(mut boxes) = socket.boxes.take() else { return false };
-        let Boxes { inbox, outbox } = &mut *boxes;
+        let Some(mut boxes) = socket.boxes.take_if(|_| !socket.closing) else { return false };
+        let Boxes { socket: shared, inbox, outbox } = &mut *boxes;
         let (mut taken, mut all) = (0, false);
         while taken < DATAGRAMS_PER_TURN {
             match inbox.receive(shared.as_fd()) {
@@ -182,8 +173,9 @@ impl Worker {
                     for index in 0..count {
                         taken += self.take_in(token, &inbox.get(index), outbox.as_ref());
                     }
-                    if let Some(outbox) = outbox {
-                        self.send_off(token, &shared, outbox.get_mut(), inbox.lent());
+                    let outbox = outbox.as_mut().map(RefCell::get_mut);
+                    if let Some(outbox) = outbox.filter(|outbox| !outbox.is_empty()) {
+                        self.send_off(token, shared, outbox, inbox.lent());
                     }
                     // There may be more; the poll knows.
                     if count < inbox.slots() {
