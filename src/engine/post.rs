@@ -33,42 +33,42 @@ impl Worker {
             return;
         }
         let mut batch = std::mem::take(&mut self.batch);
-        let mut rounds = std::mem::take(&mut self.rounds);
-        let mut chorus = std::mem::take(&mut self.chorus);
         while !batch.is_empty() {
             let (letters, together) = portion(&batch);
             match &batch[0] {
                 Letter::All(publication) if together => {
+                    let mut memory = std::mem::take(&mut self.chorus.frames);
                     let frames = match publication.bytes() {
                         [only, []] if letters == 1 => only,
-                        _ => put_together(&batch, letters, &mut chorus.frames),
+                        _ => put_together(&batch, letters, &mut memory),
                     };
                     let whole = letters as usize == batch.len();
                     let bytes_max = self.common.limits.low_mark();
                     let moment = self.desk.turn.moment();
                     let mut song = Song { frames, alone: false, bytes_max, moment };
-                    for token in publication.receivers().iter(chorus.backwards) {
+                    for token in publication.receivers().iter(self.chorus.backwards) {
                         // Else a remote may have been promised room, meanwhile too.
                         song.alone = whole && self.address.letters.is_empty();
                         if !self.sing(token, &song) {
                             self.give(token, &batch, 0..letters);
                         }
                     }
-                    chorus.backwards = !chorus.backwards;
+                    let backwards = !self.chorus.backwards;
+                    self.chorus = Chorus { frames: memory, backwards };
                 }
                 _ => {
+                    let mut rounds = std::mem::take(&mut self.rounds);
                     sort(&batch, letters, &mut rounds);
                     for round in rounds.chunk_by(|one, next| one.0 == next.0) {
                         let letters = round.iter().map(|(_, letter)| *letter);
                         self.give(round[0].0, &batch, letters);
                     }
+                    self.rounds = rounds;
                 }
             }
             batch.drain(..letters as usize);
         }
-        self.rounds = rounds;
         self.batch = batch;
-        self.chorus = chorus;
     }
 
     /// Gives a session its letters, in as few turns as can be. If it is over, they are done with.

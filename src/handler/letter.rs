@@ -233,15 +233,16 @@ pub(crate) struct Frame {
 impl Frame {
     /// Encodes a frame, into the memory of the thread's last one if that has been everywhere.
     pub(super) fn encode<C: Codec>(codec: &C, item: &C::Item) -> Result<Frame, FrameError> {
-        let last = LAST.try_with(Cell::take).ok().flatten().unwrap_or_default();
-        // Where it still waits somewhere, the next one may be as long.
-        let length = last.len();
-        let mut bytes = Arc::into_inner(last).unwrap_or_else(|| Vec::with_capacity(length));
-        bytes.clear();
-        let body = codec.encode(item, &mut bytes)?;
+        let mut bytes = LAST.try_with(Cell::take).ok().flatten().unwrap_or_default();
+        if Arc::strong_count(&bytes) > 1 {
+            // It still waits somewhere; the next one may be as long.
+            bytes = Arc::new(Vec::with_capacity(bytes.len()));
+        }
+        let own = Arc::make_mut(&mut bytes);
+        own.clear();
+        let body = codec.encode(item, own)?;
         // A codec of the user's may return any range.
-        let end = body.end.min(bytes.len());
-        let bytes = Arc::new(bytes);
+        let end = body.end.min(own.len());
         if bytes.capacity() <= KEPT_BYTES_MAX {
             // It fails only while the thread ends.
             let _ = LAST.try_with(|last| last.set(Some(bytes.clone())));
