@@ -154,5 +154,34 @@ pub const SERVERS: [Server; 7] = [
     Server { transports: &[Transport::Udp], ..server("quinn-udp", "peer-quinn", 0) },
 ];
 
+/// The servers as a round takes them. None is always first, or always behind the same one, whose end may
+/// keep the kernel busy for a while: seven is a prime number, so every step goes through all.
+pub fn order(round: usize) -> impl Iterator<Item = &'static Server> {
+    let step = 1 + round % (SERVERS.len() - 1);
+    (0..SERVERS.len()).map(move |turn| &SERVERS[(round + turn * step) % SERVERS.len()])
+}
+
 /// How many of [`SERVERS`] are ours.
 pub const OURS: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn each_server_comes_as_often_at_each_place_and_behind_each_other() {
+        let (mut places, mut pairs) = (BTreeMap::new(), BTreeMap::new());
+        for round in 0..42 {
+            let names: Vec<&str> = order(round).map(|server| server.name).collect();
+            for place in names.iter().enumerate() {
+                *places.entry((place.0, *place.1)).or_insert(0) += 1;
+            }
+            for pair in names.windows(2) {
+                *pairs.entry((pair[0], pair[1])).or_insert(0) += 1;
+            }
+        }
+        assert_eq!((places.len(), pairs.len()), (7 * 7, 7 * 6));
+        assert!(places.values().chain(pairs.values()).all(|times| *times == 6));
+    }
+}

@@ -60,9 +60,7 @@ fn compare() -> Result<(), Failure> {
     for round in 0..options.rounds {
         for cell in &options.cells {
             eprintln!("round {} of {}: {}", round + 1, options.rounds, cell.name);
-            // Nobody is always first, or always behind the same one.
-            for turn in 0..SERVERS.len() {
-                let server = &SERVERS[(turn + round) % SERVERS.len()];
+            for server in cells::order(round) {
                 if !server.knows(cell.transport) {
                     continue;
                 }
