@@ -121,8 +121,7 @@ impl Out {
         lent
     }
 
-    /// Copies what was lent to a stream if it is little and more is behind it, so that all leaves with one
-    /// call.
+    /// Copies what was lent to a stream if it is little and more is behind it: all leaves with one call.
     pub(crate) fn join(&mut self, input: &[u8]) {
         let little = self.loan.len < JOINED_BYTES_MAX && self.bytes.len() > self.start;
         if little && self.bodies.is_empty() {

@@ -51,8 +51,7 @@ impl Timers {
         self.heap.peek().map(|Reverse((when, _))| *when)
     }
 
-    /// Takes one entry whose time has come. It counts only if the session's note says the same
-    /// instant.
+    /// Takes one entry whose time has come. It counts only if the session's note says the same.
     pub(crate) fn due(&mut self, now: Instant) -> Option<(Instant, u64)> {
         match self.heap.peek() {
             Some(Reverse((when, _))) if *when <= now => self.heap.pop().map(|Reverse(entry)| entry),

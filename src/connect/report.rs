@@ -259,6 +259,5 @@ impl fmt::Display for Unconnected {
 
 impl std::error::Error for Unconnected {}
 
-/// As many as a name may have addresses: the line is for a log, but a cause that is left out helps
-/// nobody.
+/// As many as a name may have addresses: a cause that is left out helps nobody.
 const LISTED_MAX: usize = 64;

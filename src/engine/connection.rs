@@ -372,5 +372,10 @@ fn settle_any(
     }
 }
 
+/// Whether to try again may help.
+pub(super) fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
 /// How often a handler may refill its output within one turn.
 const DRAINS_PER_TURN: usize = 4;

@@ -22,8 +22,7 @@ pub struct Counters {
     /// Accepts that failed for want of descriptors or memory, and connections that no thread could be
     /// made for.
     pub accept_failed: u64,
-    /// How often such a want began. One that comes and goes is one, until all has been well for a
-    /// second.
+    /// How often such a want began. One that comes and goes is one, until a second without it.
     pub shortages: u64,
     /// Bytes that were read from connections and came in datagrams, dropped ones included. Not those of
     /// connections that were refused, nor those of blocking handlers, who have their sockets to themselves.
@@ -125,8 +124,7 @@ by_kind! {
     full: Refusal::Full,
     /// Beyond [`Limits::connections_per_source_max`](crate::limits::Limits::connections_per_source_max).
     per_source: Refusal::PerSource,
-    /// Not wanted by [`Server::admit`](crate::server::Server::admit), or it panicked. Datagram peers
-    /// too.
+    /// Not wanted by [`Server::admit`](crate::server::Server::admit), or it panicked; of datagrams too.
     not_admitted: Refusal::NotAdmitted,
     /// No descriptor for them, on a server that does not let them wait.
     no_descriptor: Refusal::NoDescriptor,

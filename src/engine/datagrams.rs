@@ -116,8 +116,7 @@ impl DatagramSocket {
 }
 
 impl DatagramPeer {
-    /// A turn that is not for a datagram of the peer's. If the session is everybody's, it has no peer
-    /// then.
+    /// A turn that is for no datagram of the peer's. A session that is everybody's has no peer then.
     pub(super) fn turn(
         &mut self,
         desk: &mut Desk,
@@ -146,6 +145,7 @@ impl DatagramPeer {
 }
 
 impl Worker {
+    #[inline(never)]
     pub(super) fn react_datagrams(&mut self, event: Event) {
         if event.write {
             self.unblock(event.token);
@@ -199,6 +199,7 @@ impl Worker {
 
     /// Sends the replies to a batch. What the kernel does not take now goes back to its session, the
     /// last first: each is put before those that were said after it.
+    #[inline(never)]
     fn send_off(&mut self, token: u64, shared: &OwnedFd, outbox: &mut Outbox, lent: Lent<'_>) {
         let Worker { common, desk, .. } = self;
         send_out(shared.as_fd(), outbox, lent, &common.tally, &mut desk.traffic);
@@ -269,8 +270,7 @@ impl Worker {
         }
     }
 
-    /// False if the session did not handle it, or is gone. With the outbox comes whose answers are put
-    /// there.
+    /// False if the session did not handle it, or is gone. The outbox comes with whose answers it gets.
     pub(super) fn hand_in(
         &mut self,
         token: u64,

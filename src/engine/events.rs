@@ -83,7 +83,7 @@ impl sealed::Start for Events {
             }
         }
         workers.iter_mut().for_each(|worker| worker.doors.memory.clone_from(&memory));
-        let addresses = workers.iter().map(Worker::address).collect();
+        let addresses = workers.iter().map(|worker| worker.address.clone()).collect();
         let running = Arc::new(EventsRunning { addresses, next: AtomicUsize::new(0), common });
         let mut workers = workers.into_iter();
         let first = workers.next().expect("there is at least one worker");

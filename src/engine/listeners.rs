@@ -41,6 +41,11 @@ impl Doors {
         Ok(())
     }
 
+    /// Whether there is more to them than an open listener in a poll.
+    pub(super) fn are_busy(&self) -> bool {
+        !self.open || !self.memory.is_empty() || self.leaving.is_some()
+    }
+
     /// When there is something to do, whatever comes.
     pub(super) fn next(&self) -> Option<Instant> {
         let leaving = self.leaving.as_ref().and_then(Leaving::next);
@@ -53,8 +58,7 @@ impl Doors {
         std::mem::replace(&mut self.open, false)
     }
 
-    /// Whether they are closed and need not be. If it is the gate that keeps them so, it rings when there
-    /// is room.
+    /// Whether they are closed and need not be. A gate that keeps them so rings when there is room.
     pub(super) fn can_reopen(&mut self, gate: &Gate, now: Instant) -> bool {
         if self.open || self.again.is_some_and(|again| again > now) {
             return false;
@@ -109,6 +113,7 @@ impl Worker {
         self.poll.share(socket.as_fd(), token)
     }
 
+    #[inline(never)]
     pub(super) fn accept(&mut self, event: Event) {
         let (token, now) = (event.token, self.desk.turn.now());
         let mut accepts = Accepts::new();
@@ -152,6 +157,7 @@ impl Worker {
 
     /// Puts them back once both are right. If one cannot be, they are left alone for a while: it would be
     /// deaf for ever.
+    #[inline(never)]
     pub(super) fn reopen(&mut self) {
         let now = self.desk.turn.now();
         self.doors.expire(now);

@@ -5,8 +5,8 @@
 //! worker's bell, and is looked at whenever the worker is awake.
 
 use super::accept::{ACCEPTS_PER_TURN, Accepted};
-use super::connection::{Desk, Wire};
-use super::worker::{Actor, Order, Worker, is_transient};
+use super::connection::{Desk, Wire, is_transient};
+use super::worker::{Actor, Order, Worker};
 use crate::handler::Turn;
 use crate::mailbox::Mailbox;
 use crate::memory;
@@ -106,6 +106,7 @@ impl Worker {
         }
     }
 
+    #[inline(never)]
     pub(super) fn accept_memory(&mut self) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listening) = self.doors.waiting_in_memory() else { return };

@@ -66,7 +66,7 @@ impl Worker {
                     self.rounds = rounds;
                 }
             }
-            batch.drain(..letters as usize);
+            (0..letters).for_each(|_| drop(batch.pop_front()));
         }
         self.batch = batch;
     }

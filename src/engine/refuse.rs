@@ -199,7 +199,7 @@ impl Refused {
                 self.bytes_left = self.bytes_left.saturating_sub(length);
                 length > 0 && self.bytes_left > 0
             }
-            Err(error) => super::worker::is_transient(&error),
+            Err(error) => super::connection::is_transient(&error),
         }
     }
 }

@@ -1,8 +1,7 @@
 //! Slots: a table whose keys are never mistaken for later ones.
 
 /// Values under tokens. A token carries the slot's generation: once its value is gone, it finds
-/// nothing, even when the slot is used again. So an event that was already on its way reaches nobody
-/// else.
+/// nothing, even when the slot is used again: an event that was on its way reaches nobody else.
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
     slots: Vec<Slot<T>>,

@@ -1,7 +1,6 @@
 //! A stream connection on a worker.
 
-use super::connection::{Desk, Wire};
-use super::worker::is_transient;
+use super::connection::{Desk, Wire, is_transient};
 use crate::poll::{Event, Interest, Poll, Trigger};
 use crate::session::Session;
 use std::io;

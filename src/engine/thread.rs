@@ -6,8 +6,7 @@
 //! [`Remote`](crate::handler::Remote) exists, for its mailbox. A stream in memory rings the bell that
 //! the mailbox rings, and its thread waits for nothing else.
 
-use super::connection::{Desk, Wire};
-use super::worker::is_transient;
+use super::connection::{Desk, Wire, is_transient};
 use super::{Common, Serve, Service, Socket, Tally};
 use crate::addr::Peer;
 use crate::contain::contain;

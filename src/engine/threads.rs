@@ -100,7 +100,7 @@ impl sealed::Start for Threads {
             worker.serve(listening)?;
             workers.push(worker);
         }
-        let addresses = workers.iter().map(Worker::address).collect();
+        let addresses = workers.iter().map(|worker| worker.address.clone()).collect();
         let running = Arc::new(ThreadsRunning { house: house.clone(), addresses });
         let warden = Warden::new(house, poll, listeners, memory)?;
         for (index, worker) in workers.into_iter().enumerate() {

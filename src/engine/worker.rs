@@ -128,10 +128,6 @@ impl Worker {
         })
     }
 
-    pub(crate) fn address(&self) -> Address {
-        self.address.clone()
-    }
-
     /// Runs until the server has stopped and the last session is over.
     pub(crate) fn run(mut self) {
         self.work();
@@ -141,7 +137,7 @@ impl Worker {
 
     fn work(&mut self) {
         self.open_stateless();
-        while !self.is_done() {
+        while self.stop_by.is_none() || self.actors.count() > 0 {
             let timeout = self.timeout();
             if let Err(error) = self.poll.wait(timeout) {
                 // Only a broken epoll descriptor gets here, and nothing can be served without it.
@@ -150,8 +146,9 @@ impl Worker {
             }
             self.bell.rise();
             self.desk.turn.it_is(Instant::now());
-            self.collect();
-            self.accept_memory();
+            if self.has_news() || self.stop_by.is_some() {
+                self.collect();
+            }
             for index in 0..self.poll.ready() {
                 self.react(self.poll.event(index));
                 if self.address.letters.is_heavy() {
@@ -166,7 +163,10 @@ impl Worker {
             if !self.address.letters.is_empty() {
                 self.collect();
             }
-            self.reopen();
+            if self.doors.are_busy() {
+                self.accept_memory();
+                self.reopen();
+            }
             self.common.tally.carried(&mut self.desk.traffic);
         }
     }
@@ -181,26 +181,30 @@ impl Worker {
         self.deliver();
     }
 
-    fn is_done(&self) -> bool {
-        self.stop_by.is_some() && self.actors.count() == 0
-    }
-
     /// How long to sleep. Announces it, unless there is work already.
     fn timeout(&mut self) -> Option<Duration> {
         if !self.ready.is_empty() {
             return Some(Duration::ZERO);
         }
         self.bell.doze();
-        self.doors.watch_memory(&self.bell);
-        let news = !self.address.letters.is_empty() || !self.address.orders.is_empty();
-        if news || self.doors.can_reopen(&self.common.gate, self.desk.turn.now()) {
+        let (mut news, mut wake) = (self.has_news(), self.timers.next());
+        if self.doors.are_busy() || self.stop_by.is_some() {
+            self.doors.watch_memory(&self.bell);
+            news |= self.doors.can_reopen(&self.common.gate, self.desk.turn.now());
+            wake = [wake, self.doors.next(), self.stop_by].into_iter().flatten().min();
+        }
+        if news {
             self.bell.rise();
             return Some(Duration::ZERO);
         }
-        let wakes = [self.timers.next(), self.doors.next(), self.stop_by];
-        self.poll.time_until(wakes.into_iter().flatten().min()?, self.desk.turn.now())
+        self.poll.time_until(wake?, self.desk.turn.now())
     }
 
+    fn has_news(&self) -> bool {
+        !self.address.letters.is_empty() || !self.address.orders.is_empty()
+    }
+
+    #[cold]
     fn obey(&mut self) {
         let mut orders = VecDeque::new();
         self.address.orders.take(&mut orders);
@@ -375,6 +379,7 @@ impl Worker {
         }
     }
 
+    #[inline(never)]
     fn expire(&mut self) {
         while let Some((when, token)) = self.timers.due(self.desk.turn.now()) {
             let Some(actor) = self.actors.get_mut(token) else { continue };
@@ -418,13 +423,13 @@ impl Worker {
         }
     }
 
+    #[cold]
     fn force_all(&mut self, reason: impl Fn() -> CloseReason) {
         self.drop_listeners();
         for token in self.actors.tokens() {
             self.close_datagrams(token);
-            let Some(session) = self.actors.get_mut(token).and_then(Actor::session) else {
-                continue;
-            };
+            let session = self.actors.get_mut(token).and_then(Actor::session);
+            let Some(session) = session else { continue };
             let unsent = session.unsent();
             if session.force(reason()) {
                 self.common.stop.forced(unsent);
@@ -432,10 +437,6 @@ impl Worker {
             self.reap(token);
         }
     }
-}
-
-pub(super) fn is_transient(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 /// The waker's token; no slot has it.

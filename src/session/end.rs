@@ -8,8 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 impl Session {
-    /// The end: tells the handler, once, and drops it. Returns why, and whether the handler panicked
-    /// meanwhile.
+    /// The end: tells the handler, once, and drops it. Returns why, and whether the handler panicked.
     pub(crate) fn conclude(mut self: Box<Self>, now: Instant) -> (CloseReason, bool) {
         if let Some(line) = &self.state.line {
             line.closed.store(true, Ordering::Release);

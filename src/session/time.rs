@@ -10,9 +10,8 @@
 //! | finishing, output waits | write stall |
 //! | lingering | linger |
 //!
-//! A limit is a moment that the session has noted anyway and a span. None of them needs anything done
-//! when a message comes: deadlines then only move later, which the engine finds out when the old one
-//! has come.
+//! A limit is a moment that the session has noted anyway and a span. None needs anything done when a
+//! message comes: deadlines then only move later, as the engine finds out when the old one has come.
 
 #[cfg(test)]
 mod tests;

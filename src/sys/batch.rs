@@ -19,8 +19,7 @@ use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::BorrowedFd;
 
-/// Where an answer leaves from: the address that was asked, and the interface where that alone does not
-/// say it.
+/// Where an answer leaves from: the address that was asked, and the interface where that is not enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Source {
     pub(crate) ip: IpAddr,

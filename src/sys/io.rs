@@ -13,8 +13,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// accept4(2). The address is kept as accept gave it, because getpeername fails once the peer has
-/// reset.
+/// accept4(2). The address is kept as it gave it: getpeername fails once the peer has reset.
 pub(crate) fn accept(
     listener: BorrowedFd<'_>,
     nonblocking: bool,

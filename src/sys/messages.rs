@@ -63,8 +63,7 @@ pub(crate) struct Message<'a> {
 }
 
 impl Received {
-    /// Room for `slots` datagrams of `slot_bytes` each. Memory that no datagram ever reached is not
-    /// resident.
+    /// Room for `slots` datagrams of `slot_bytes` each. What no datagram ever reached is not resident.
     pub(crate) fn new(slots: usize, slot_bytes: usize) -> Received {
         Received {
             bytes: vec![0; slots * slot_bytes],

@@ -71,6 +71,7 @@ impl Peers {
         }
     }
 
+    #[inline(never)]
     fn find_other(&mut self, from: &AnyAddr, source: Option<Source>) -> Option<u64> {
         match &self.last {
             Some((last, token)) if last.from == *from && last.source == source => {

@@ -85,6 +85,7 @@ impl Worker {
     }
 
     /// Gives the handler what came from one sender. Returns how many datagrams it did not take.
+    #[inline(never)]
     pub(super) fn take_in_stateless(
         &mut self,
         token: u64,

@@ -167,6 +167,7 @@ impl Inbox {
     }
 
     /// Where to answer from, and the length of the datagrams that this one is.
+    #[inline(never)]
     fn beside(&self, index: usize, filled: usize) -> (Option<Source>, usize) {
         let (mut source, mut segment) = (None::<Source>, 0);
         let Some(control) = self.controls.get(index) else { return (None, 0) };
